@@ -1,0 +1,55 @@
+//! What a command is, and how one is run.
+//!
+//! A `Command` is a `Spec` (see `spec`) with a `Handler`: a synchronous function that reads its `Call`, writes a reply and
+//! touches nothing else. `run` takes a request through the gates, the locks, the handler and the commit. `table` finds commands
+//! by name. `node` is what all connections of a server share.
+
+pub mod docs;
+pub mod keyspec;
+pub mod node;
+pub mod run;
+pub mod spec;
+pub mod stats;
+pub mod syntax;
+pub mod table;
+
+use crate::keyspace::{Key, Outcome, Txn};
+use crate::resp::{Args, Reply};
+use crate::session::{Effect, Session};
+use node::Node;
+
+/// What runs a command. It may be run several times for one request; only the last run counts.
+pub type Handler = fn(&mut Call<'_>, &mut Reply<'_>) -> Outcome;
+
+/// A command with its handler.
+pub type Command = spec::Spec<Handler>;
+
+/// What a handler sees: its arguments, the data, its connection, the server.
+pub struct Call<'c> {
+    /// The data.
+    pub txn: Txn<'c>,
+    /// The request, the command's name first.
+    pub args: Args<'c>,
+    /// The connection as it was when the request came.
+    pub session: &'c Session,
+    /// The server.
+    pub node: &'c Node,
+    /// The selected database; SELECT within EXEC changes it for the commands behind it.
+    pub database: u32,
+    /// The command runs inside EXEC: it may not wait.
+    pub in_exec: bool,
+    /// What the command changes outside the data, once it has committed.
+    pub effects: Vec<Effect>,
+}
+
+impl<'c> Call<'c> {
+    /// The key at an argument, in the selected database.
+    pub fn key(&self, index: usize) -> Key {
+        self.txn.key(self.database, self.args.at(index))
+    }
+
+    /// The key of these bytes in the selected database.
+    pub fn key_named(&self, name: &[u8]) -> Key {
+        self.txn.key(self.database, name)
+    }
+}

@@ -1,0 +1,145 @@
+//! What all connections of one server share.
+
+use super::stats::Stats;
+use super::table::Table;
+use crate::base::clock::Clock;
+use crate::base::random::Rng;
+use crate::config::Config;
+use crate::keyspace::Keyspace;
+use crate::session::{Clients, ShutdownMode};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use tokio::sync::Notify;
+
+/// One running server.
+pub struct Node {
+    /// Its commands.
+    pub table: Table,
+    /// Its settings.
+    pub config: Arc<Config>,
+    /// Its data.
+    pub keyspace: Keyspace,
+    /// Its connections.
+    pub clients: Clients,
+    /// How often commands ran.
+    pub stats: Stats,
+    /// Its time.
+    pub clock: Clock,
+    /// When it started, unix milliseconds.
+    pub started_ms: u64,
+    /// Forty hex digits, new at each start.
+    pub run_id: String,
+    /// The port it listens on (0 in a test may have become another).
+    pub port: AtomicU64,
+    /// Worker threads.
+    pub workers: usize,
+    /// Checkpoints made.
+    pub saves: Saves,
+    /// Connections and bytes.
+    pub traffic: Traffic,
+    /// How late the workers' loops were.
+    pub loop_lag: LoopLag,
+    shutdown: Mutex<Option<ShutdownMode>>,
+    shutdown_wanted: Notify,
+}
+
+/// What INFO says of saving.
+#[derive(Default)]
+pub struct Saves {
+    /// When the last one succeeded, unix seconds.
+    pub last_success_s: AtomicU64,
+    /// One is being made.
+    pub in_progress: AtomicBool,
+    /// The last one failed.
+    pub last_failed: AtomicBool,
+    /// Keys changed until the last one.
+    pub changes_at_last: AtomicU64,
+    /// How many were made.
+    pub count: AtomicU64,
+    /// How long the last one took, microseconds.
+    pub last_duration_us: AtomicU64,
+}
+
+/// Connections and bytes since the start.
+#[derive(Default)]
+pub struct Traffic {
+    /// Connections accepted.
+    pub accepted: AtomicU64,
+    /// Connections refused, `maxclients` being reached.
+    pub refused: AtomicU64,
+    /// Bytes read.
+    pub received_bytes: AtomicU64,
+    /// Bytes written.
+    pub sent_bytes: AtomicU64,
+    /// Bytes in all query and output buffers.
+    pub buffer_bytes: AtomicUsize,
+}
+
+/// A histogram of how late worker loops came round, bucket `n` for at most 2^n microseconds.
+#[derive(Default)]
+pub struct LoopLag {
+    buckets: [AtomicU64; super::stats::BUCKETS],
+    sum_us: AtomicU64,
+    max_us: AtomicU64,
+}
+
+impl LoopLag {
+    /// A loop came round so late.
+    pub fn note(&self, lag_us: u64) {
+        let bucket = (64 - lag_us.saturating_sub(1).leading_zeros() as usize).min(super::stats::BUCKETS - 1);
+        self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
+        self.sum_us.fetch_add(lag_us, Ordering::Relaxed);
+        self.max_us.fetch_max(lag_us, Ordering::Relaxed);
+    }
+
+    /// The buckets, and the sum of all, microseconds.
+    pub fn figures(&self) -> ([u64; super::stats::BUCKETS], u64) {
+        let buckets = std::array::from_fn(|index| self.buckets[index].load(Ordering::Relaxed));
+        (buckets, self.sum_us.load(Ordering::Relaxed))
+    }
+
+    /// The latest any loop came, microseconds.
+    pub fn max_us(&self) -> u64 {
+        self.max_us.load(Ordering::Relaxed)
+    }
+}
+
+impl Node {
+    /// A node that is about to serve.
+    pub fn new(table: Table, config: Arc<Config>, keyspace: Keyspace, clock: Clock, workers: usize) -> Node {
+        Node {
+            stats: Stats::new(table.len(), workers),
+            table,
+            config,
+            keyspace,
+            clients: Clients::new(clock.clone()),
+            started_ms: clock.now_ms(),
+            run_id: Rng::from_entropy().hex(40),
+            port: AtomicU64::new(0),
+            workers,
+            saves: Saves { last_success_s: AtomicU64::new(clock.now_ms() / 1000), ..Saves::default() },
+            traffic: Traffic::default(),
+            loop_lag: LoopLag::default(),
+            clock,
+            shutdown: Mutex::new(None),
+            shutdown_wanted: Notify::new(),
+        }
+    }
+
+    /// Asks the server to end.
+    pub fn request_shutdown(&self, mode: ShutdownMode) {
+        *self.shutdown.lock() = Some(mode);
+        self.shutdown_wanted.notify_one();
+    }
+
+    /// Waits until somebody asks the server to end.
+    pub async fn shutdown_requested(&self) -> ShutdownMode {
+        loop {
+            if let Some(mode) = self.shutdown.lock().take() {
+                return mode;
+            }
+            self.shutdown_wanted.notified().await;
+        }
+    }
+}

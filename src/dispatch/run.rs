@@ -1,0 +1,467 @@
+//! The run: a request through gates, locks, handler and commit.
+//!
+//! `prepare` decides without touching data: an error, a place in MULTI's queue, or a command to run. `attempt` runs it on a worker
+//! and never waits: what stands in the way comes back as a `Pause`, everything gathered is dropped, and the connection sees
+//! to it (`server::connection`) and tries again. `dry` warms the block cache on the pool; `probe` tells, on the worker, whether that
+//! is needed. `heavy` runs a command on the pool, at first from a snapshot without locks, at last under them.
+
+use super::node::Node;
+use super::spec::Flag;
+use super::table::{Entry, Unknown};
+use super::{Call, keyspec::KeyAccess};
+use crate::base::random::Rng;
+use crate::encoding::row::Position;
+use crate::keyspace::{
+    Committed, Error, Holder, LockPlan, Mode, Outcome, RunIdentity, Scratch, Stop, StripeId, TimeoutReply, Wait,
+};
+use crate::resp::{Args, Reply};
+use crate::session::{Effect, Session};
+use crate::store::{Db, Tier, View};
+use crate::waiters::Waiter;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+/// Attempts of a heavy command from a snapshot before it runs under its locks.
+const HEAVY_ATTEMPTS_MAX: u32 = 3;
+
+/// What is to be done with a request.
+pub enum Prepared<'n> {
+    /// Run it.
+    Run(&'n Entry),
+    /// Put it into MULTI's queue.
+    Queue,
+    /// Refuse it with this text (error code first).
+    Refuse(Option<&'n Entry>, String),
+}
+
+/// What stands in the way of a run.
+pub enum Pause {
+    /// A row is on disk: warm it and try again.
+    Cold,
+    /// Too much for a worker: run it on the pool.
+    Heavy,
+    /// Somebody holds this stripe, or has the turn on it.
+    Stripe(StripeId),
+    /// The gate is closed.
+    Gate,
+    /// RocksDB takes no writes at the moment.
+    Stall,
+    /// It waits for a key to be fed; the waiter is enlisted.
+    Wait(Arc<Waiter>, Wait),
+}
+
+/// A run that is over, its reply written.
+#[derive(Default)]
+pub struct Ran {
+    /// The log must be flushed up to here before the reply may go.
+    pub sequence: u64,
+    /// What is to be changed outside the data, in order.
+    pub effects: Vec<Effect>,
+    /// The reply is an error.
+    pub failed: bool,
+    /// Keys it changed.
+    pub changed: usize,
+}
+
+/// What a thread keeps from run to run.
+#[derive(Default)]
+pub struct Bench {
+    scratch: Scratch,
+    plan: LockPlan,
+}
+
+/// Who runs a command, and on whose behalf.
+pub struct Runner<'n> {
+    /// The server.
+    pub node: &'n Node,
+    /// The worker's number.
+    pub worker: usize,
+}
+
+/// A request on its way: what does not change from attempt to attempt.
+pub struct Request<'r> {
+    /// The connection.
+    pub session: &'r Session,
+    /// The command.
+    pub entry: &'r Entry,
+    /// The words.
+    pub args: Args<'r>,
+    /// Clock and chance.
+    pub run: &'r RunIdentity,
+    /// The waiter whose turn it is, when a blocking command runs again.
+    pub waiter: Option<&'r Arc<Waiter>>,
+}
+
+/// Fixes the clock and the random seed of a request.
+pub fn identify(node: &Node, rng: &mut Rng) -> RunIdentity {
+    let now_us = node.clock.now_us();
+    RunIdentity { now_ms: now_us / 1000, now_us, seed: rng.next_u64() }
+}
+
+/// Decides what to do with a request. Touches no data.
+pub fn prepare<'n>(node: &'n Node, session: &Session, args: Args<'_>) -> Prepared<'n> {
+    let entry = match node.table.find(args) {
+        Ok(entry) => entry,
+        Err(unknown) => return Prepared::Refuse(None, unknown_text(unknown, args)),
+    };
+    let spec = entry.spec;
+    let words = args.len() as i32;
+    if (spec.arity > 0 && words != spec.arity) || words < -spec.arity || spec.handler.is_none() {
+        let text = Error::Arity(entry.name.into()).to_string();
+        return Prepared::Refuse(Some(entry), text);
+    }
+    if !session.authenticated && !spec.flags.has(Flag::NoAuth) {
+        return Prepared::Refuse(Some(entry), "NOAUTH Authentication required.".to_owned());
+    }
+    if session.multi.is_some() {
+        if spec.flags.has(Flag::NoMulti) {
+            return Prepared::Refuse(Some(entry), "ERR Command not allowed inside a transaction".to_owned());
+        }
+        if !matches!(entry.name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset") {
+            return Prepared::Queue;
+        }
+    }
+    if spec.flags.has(Flag::Write)
+        && let Some(reason) = node.keyspace.store().failure()
+    {
+        return Prepared::Refuse(Some(entry), misconf_text(&reason));
+    }
+    Prepared::Run(entry)
+}
+
+/// What a write is answered while the log cannot be written, in Redis' words.
+pub fn misconf_text(reason: &str) -> String {
+    format!("MISCONF Errors writing to the AOF file: {reason}")
+}
+
+fn unknown_text(unknown: Unknown, args: Args<'_>) -> String {
+    let show = |word: &[u8]| String::from_utf8_lossy(word.get(..word.len().min(128)).unwrap_or_default()).into_owned();
+    match unknown {
+        Unknown::Subcommand => {
+            let (command, sub) = (show(args.at(0)).to_uppercase(), show(args.at(1)));
+            format!("ERR unknown subcommand '{sub}'. Try {command} HELP.")
+        }
+        Unknown::Command => {
+            let mut rest = String::new();
+            for word in args.iter().skip(1) {
+                if rest.len() >= 128 {
+                    break;
+                }
+                let room = 128 - rest.len();
+                let word = String::from_utf8_lossy(word.get(..word.len().min(room)).unwrap_or_default()).into_owned();
+                rest.push_str(&format!("'{word}' "));
+            }
+            format!("ERR unknown command '{}', with args beginning with: {rest}", show(args.at(0)))
+        }
+    }
+}
+
+/// The commands a request stands for: EXEC stands for its queue.
+fn for_each_command(node: &Node, request: &Request<'_>, mut visit: impl FnMut(&Entry, Args<'_>)) {
+    visit(request.entry, request.args);
+    if request.entry.name == "exec"
+        && let Some(multi) = &request.session.multi
+    {
+        for queued in &multi.queue {
+            if let Ok(entry) = node.table.find(queued.args()) {
+                visit(entry, queued.args());
+            }
+        }
+    }
+}
+
+/// Whether a request has a flag, itself or through what EXEC will run.
+fn has_flag(node: &Node, request: &Request<'_>, flag: Flag) -> bool {
+    let mut found = false;
+    for_each_command(node, request, |entry, _| found |= entry.spec.flags.has(flag));
+    found
+}
+
+fn make_plan(node: &Node, request: &Request<'_>, plan: &mut LockPlan) {
+    plan.clear();
+    let seed = node.keyspace.seed();
+    let is_exec = request.entry.name == "exec";
+    if !is_exec {
+        for key in request.entry.spec.lock_keys(request.args) {
+            let position = Position::of_key(seed, request.args.at(key.index as usize));
+            plan.add(StripeId::of(position), key.access == KeyAccess::Write);
+        }
+    } else {
+        for_each_command(node, request, |entry, args| {
+            for key in entry.spec.lock_keys(args) {
+                let position = Position::of_key(seed, args.at(key.index as usize));
+                plan.add(StripeId::of(position), key.access == KeyAccess::Write);
+            }
+        });
+        for watched in &request.session.watched {
+            plan.add(StripeId::of(Position::of_key(seed, &watched.name)), false);
+        }
+    }
+    plan.seal();
+}
+
+/// Runs a request on a worker. The reply is appended to `out`; on a pause nothing is.
+pub fn attempt(runner: &Runner<'_>, bench: &mut Bench, request: &Request<'_>, out: &mut Vec<u8>) -> Result<Ran, Pause> {
+    let node = runner.node;
+    let flags = request.entry.spec.flags;
+    if flags.has(Flag::Heavy) || flags.has(Flag::Gate) {
+        return Err(Pause::Heavy);
+    }
+    if request.entry.name == "exec" && (has_flag(node, request, Flag::Heavy) || has_flag(node, request, Flag::Gate)) {
+        return Err(Pause::Heavy);
+    }
+    let keyspace = &node.keyspace;
+    let Some(_inside) = keyspace.gate().enter(runner.worker + 1) else { return Err(Pause::Gate) };
+    make_plan(node, request, &mut bench.plan);
+    let holder = if request.waiter.is_some() { Holder::Turn } else { Holder::Worker };
+    let held = keyspace.stripes().try_lock(&bench.plan, holder).map_err(Pause::Stripe)?;
+    let start = out.len();
+    let guard = match keyspace.store().db() {
+        Ok(guard) => guard,
+        Err(error) => return Ok(refuse(request, out, start, &misconf_text(&error.0))),
+    };
+    let Some(db) = guard.as_deref() else { return Ok(refuse(request, out, start, &misconf_text("closed"))) };
+    let sequence = held.sequence();
+    match run_handler(node, request, db.newest(Tier::Memory), Mode::Worker, &mut bench.scratch, out) {
+        Ok(mut ran) => {
+            ran.sequence = ran.sequence.max(sequence);
+            Ok(ran)
+        }
+        Err(stop) => {
+            out.truncate(start);
+            match stop {
+                Stop::Cold => Err(Pause::Cold),
+                Stop::Heavy => Err(Pause::Heavy),
+                Stop::Stall | Stop::Conflict => Err(Pause::Stall),
+                Stop::Wait(wait) => Err(enlist(node, request, wait)),
+                Stop::Error(error) => {
+                    let mut ran = refuse(request, out, start, &error.to_string());
+                    // An error, too, tells what the keys are.
+                    ran.sequence = sequence;
+                    Ok(ran)
+                }
+                Stop::Unavailable(reason) => Ok(refuse(request, out, start, &unavailable_text(request, &reason))),
+            }
+        }
+    }
+}
+
+fn unavailable_text(request: &Request<'_>, reason: &str) -> String {
+    if request.entry.spec.flags.has(Flag::Write) { misconf_text(reason) } else { format!("ERR {reason}") }
+}
+
+/// Writes an error as the reply.
+fn refuse(request: &Request<'_>, out: &mut Vec<u8>, start: usize, text: &str) -> Ran {
+    out.truncate(start);
+    Reply::new(out, request.session.proto).error(text);
+    Ran { failed: true, ..Ran::default() }
+}
+
+/// Puts a blocking command into the queues of its keys, or back to waiting if it had a turn. Its locks are held.
+fn enlist(node: &Node, request: &Request<'_>, wait: Wait) -> Pause {
+    if let Some(waiter) = request.waiter {
+        waiter.wait_again();
+        return Pause::Wait(Arc::clone(waiter), wait);
+    }
+    let databases = node.keyspace.databases();
+    let mut keys = Vec::with_capacity(wait.keys.len());
+    for &index in &wait.keys {
+        let name = request.args.at(index);
+        let Some(database) = databases.get(request.session.database as usize) else { continue };
+        let position = Position::of_key(node.keyspace.seed(), name);
+        let row = crate::encoding::row::head_row(database.namespace(), position, name);
+        if !keys.contains(&row) {
+            keys.push(row);
+        }
+    }
+    let waiter = Waiter::new(request.session.client.id, wait.wants, keys);
+    node.keyspace.waiters().enlist(&waiter);
+    Pause::Wait(waiter, wait)
+}
+
+/// What a blocking command answers when its time is up.
+pub fn timeout_reply(session: &Session, wait: &Wait, out: &mut Vec<u8>) {
+    let mut reply = Reply::new(out, session.proto);
+    match wait.on_timeout {
+        TimeoutReply::NullArray => reply.null_array(),
+        TimeoutReply::Null => reply.null(),
+    }
+}
+
+/// The handler and the commit. The caller holds what `mode` asks for.
+fn run_handler(
+    node: &Node,
+    request: &Request<'_>,
+    view: View<'_>,
+    mode: Mode,
+    scratch: &mut Scratch,
+    out: &mut Vec<u8>,
+) -> Outcome<Ran> {
+    let call = call_handler(node, request, view, mode, scratch, out)?;
+    commit(call, out)
+}
+
+fn commit(call: Finished<'_>, out: &[u8]) -> Outcome<Ran> {
+    let Finished { call, start } = call;
+    let effects = call.effects;
+    let Committed { sequence, changed } = call.txn.commit()?;
+    Ok(Ran { sequence, effects, failed: out.get(start) == Some(&b'-'), changed })
+}
+
+/// A handler's call that has written its reply and waits for its commit.
+struct Finished<'c> {
+    call: Call<'c>,
+    start: usize,
+}
+
+fn call_handler<'c>(
+    node: &'c Node,
+    request: &Request<'c>,
+    view: View<'c>,
+    mode: Mode,
+    scratch: &'c mut Scratch,
+    out: &mut Vec<u8>,
+) -> Outcome<Finished<'c>> {
+    let Some(handler) = request.entry.spec.handler else {
+        return Err(Error::Arity(request.entry.name.into()).into());
+    };
+    let start = out.len();
+    let mut txn = node.keyspace.begin(view, mode, request.run, scratch);
+    txn.set_quiet(request.session.no_touch);
+    let mut call = Call {
+        txn,
+        args: request.args,
+        session: request.session,
+        node,
+        database: request.session.database,
+        in_exec: false,
+        effects: Vec::new(),
+    };
+    let mut reply = Reply::new(out, request.session.proto);
+    match catch_unwind(AssertUnwindSafe(|| handler(&mut call, &mut reply))) {
+        Ok(outcome) => outcome.map(|()| Finished { call, start }),
+        Err(_) => Err(Stop::Error(Error::text("ERR internal error: the command was given up, nothing was changed"))),
+    }
+}
+
+/// Whether a request would find something cold: a dry run in memory only, without locks, on the worker.
+pub fn probe(node: &Node, bench: &mut Bench, request: &Request<'_>, out: &mut Vec<u8>) -> bool {
+    let start = out.len();
+    let cold = with_db(node, |db| {
+        let view = db.newest(Tier::Memory);
+        matches!(call_handler(node, request, view, Mode::Dry, &mut bench.scratch, out), Err(Stop::Cold))
+    });
+    out.truncate(start);
+    cold.unwrap_or(false)
+}
+
+/// Runs a request on the pool for nothing but to bring the rows it reads into the block cache.
+pub fn dry(node: &Node, request: &Request<'_>) {
+    let mut scratch = Scratch::default();
+    let mut out = Vec::new();
+    let ended = with_db(node, |db| {
+        let snapshot = db.snapshot();
+        let view = View { db, snapshot: Some(&snapshot), tier: Tier::Disk };
+        call_handler(node, request, view, Mode::Dry, &mut scratch, &mut out).map(|_| ())
+    });
+    if let Ok(Err(Stop::Unavailable(reason))) = ended {
+        tracing::warn!(command = request.entry.name, reason, "a dry run failed");
+    }
+}
+
+fn with_db<T>(node: &Node, work: impl FnOnce(&Db) -> T) -> Result<T, String> {
+    node.keyspace.store().with_db(work).map_err(|error| error.0)
+}
+
+/// Runs a request on the pool, to its end. The reply is appended to `out`.
+pub fn heavy(node: &Node, request: &Request<'_>, out: &mut Vec<u8>) -> Result<Ran, Pause> {
+    node.keyspace.figures().count_heavy_run();
+    let start = out.len();
+    let ended = match with_db(node, |db| heavy_on(node, db, request, out)) {
+        Ok(ended) => ended,
+        Err(reason) => Err(HeavyEnd::Stop(Stop::Unavailable(reason))),
+    };
+    match ended {
+        Ok(ran) => Ok(ran),
+        Err(HeavyEnd::Pause(pause)) => {
+            out.truncate(start);
+            Err(pause)
+        }
+        Err(HeavyEnd::Stop(Stop::Error(error))) => {
+            let mut ran = refuse(request, out, start, &error.to_string());
+            ran.sequence = with_db(node, Db::latest_sequence).unwrap_or(0);
+            Ok(ran)
+        }
+        Err(HeavyEnd::Stop(Stop::Stall)) => {
+            out.truncate(start);
+            Err(Pause::Stall)
+        }
+        Err(HeavyEnd::Stop(Stop::Unavailable(reason))) => {
+            Ok(refuse(request, out, start, &unavailable_text(request, &reason)))
+        }
+        Err(HeavyEnd::Stop(_)) => Ok(refuse(request, out, start, "ERR the command could not be run on the pool")),
+    }
+}
+
+enum HeavyEnd {
+    Stop(Stop),
+    Pause(Pause),
+}
+
+impl From<Stop> for HeavyEnd {
+    fn from(stop: Stop) -> HeavyEnd {
+        HeavyEnd::Stop(stop)
+    }
+}
+
+fn heavy_on(node: &Node, db: &Db, request: &Request<'_>, out: &mut Vec<u8>) -> Result<Ran, HeavyEnd> {
+    let keyspace = &node.keyspace;
+    let start = out.len();
+    let mut bench = Bench::default();
+    if has_flag(node, request, Flag::Gate) {
+        let _alone = keyspace.gate().close();
+        let view = db.newest(Tier::Disk);
+        return Ok(run_handler(node, request, view, Mode::Alone, &mut bench.scratch, out)?);
+    }
+    make_plan(node, request, &mut bench.plan);
+    let holder = if request.waiter.is_some() { Holder::Turn } else { Holder::Pool };
+    for _ in 0..HEAVY_ATTEMPTS_MAX {
+        let snapshot = db.snapshot();
+        let databases = keyspace.databases();
+        let view = View { db, snapshot: Some(&snapshot), tier: Tier::Disk };
+        let finished = match call_handler(node, request, view, Mode::Heavy, &mut bench.scratch, out) {
+            Ok(finished) => finished,
+            // Only a run that holds its locks may wait, and only such a run knows that there is nothing to take.
+            Err(Stop::Wait(_)) => {
+                out.truncate(start);
+                break;
+            }
+            Err(stop) => return Err(stop.into()),
+        };
+        if finished.call.txn.writes() == 0 {
+            let mut ran = commit(finished, out)?;
+            ran.sequence = ran.sequence.max(snapshot.sequence());
+            return Ok(ran);
+        }
+        let _inside = keyspace.gate().enter_pool();
+        let held = keyspace.stripes().lock(&bench.plan, holder);
+        if held.sequence() <= snapshot.sequence() && Arc::ptr_eq(&databases, &keyspace.databases()) {
+            return Ok(commit(finished, out)?);
+        }
+        drop(finished);
+        out.truncate(start);
+        keyspace.figures().count_conflict();
+    }
+    keyspace.figures().count_last_resort();
+    let _inside = keyspace.gate().enter_pool();
+    let held = keyspace.stripes().lock(&bench.plan, holder);
+    let sequence = held.sequence();
+    match run_handler(node, request, db.newest(Tier::Disk), Mode::Locked, &mut bench.scratch, out) {
+        Ok(mut ran) => {
+            ran.sequence = ran.sequence.max(sequence);
+            Ok(ran)
+        }
+        Err(Stop::Wait(wait)) => Err(HeavyEnd::Pause(enlist(node, request, wait))),
+        Err(stop) => Err(stop.into()),
+    }
+}

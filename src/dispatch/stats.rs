@@ -1,0 +1,153 @@
+//! How often each command ran, how long it took, how often it failed.
+//!
+//! Each worker writes only its own row of counters, with plain stores; readers add the rows up. The last row is the pool's,
+//! shared by its threads.
+
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Upper bounds of the duration histogram's buckets, microseconds: powers of two.
+pub const BUCKETS: usize = 22;
+
+/// Different error codes kept apart.
+const ERROR_CODES_MAX: usize = 128;
+
+#[derive(Default)]
+struct Cell {
+    calls: AtomicU64,
+    duration_us: AtomicU64,
+    failed: AtomicU64,
+    rejected: AtomicU64,
+    buckets: [AtomicU64; BUCKETS],
+}
+
+/// One command's figures.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CommandFigures {
+    /// Times it ran.
+    pub calls: u64,
+    /// Time in it, microseconds.
+    pub duration_us: u64,
+    /// Runs that ended in an error.
+    pub failed: u64,
+    /// Calls refused before they ran.
+    pub rejected: u64,
+    /// Runs by duration; bucket `n` holds those of at most 2^n microseconds.
+    pub buckets: [u64; BUCKETS],
+}
+
+/// All commands' figures.
+pub struct Stats {
+    rows: Vec<Box<[Cell]>>,
+    errors: Mutex<BTreeMap<String, u64>>,
+    error_total: AtomicU64,
+}
+
+impl Stats {
+    /// Figures for so many commands and workers.
+    pub fn new(commands: usize, workers: usize) -> Stats {
+        let row = || (0..commands).map(|_| Cell::default()).collect();
+        Stats {
+            rows: (0..=workers).map(|_| row()).collect(),
+            errors: Mutex::default(),
+            error_total: AtomicU64::new(0),
+        }
+    }
+
+    /// A command ran on a worker.
+    pub fn ran(&self, worker: usize, command: usize, duration_us: u64, failed: bool) {
+        let Some(cell) = self.rows.get(worker).and_then(|row| row.get(command)) else { return };
+        // Only this worker writes the row (the pool's row may lose a count; it is for people).
+        let add = |counter: &AtomicU64, by: u64| counter.store(counter.load(Ordering::Relaxed) + by, Ordering::Relaxed);
+        add(&cell.calls, 1);
+        add(&cell.duration_us, duration_us);
+        if failed {
+            add(&cell.failed, 1);
+        }
+        let bucket = (64 - duration_us.saturating_sub(1).leading_zeros() as usize).min(BUCKETS - 1);
+        add(&cell.buckets[bucket], 1);
+    }
+
+    /// A command was refused before it ran.
+    pub fn rejected(&self, worker: usize, command: usize) {
+        if let Some(cell) = self.rows.get(worker).and_then(|row| row.get(command)) {
+            cell.rejected.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// An error was answered; `text` begins with its code.
+    pub fn error(&self, text: &[u8]) {
+        self.error_total.fetch_add(1, Ordering::Relaxed);
+        let code = text.split(|&byte| byte == b' ').next().unwrap_or_default();
+        let code = String::from_utf8_lossy(code.get(..code.len().min(32)).unwrap_or_default()).into_owned();
+        let mut errors = self.errors.lock();
+        if let Some(count) = errors.get_mut(&code) {
+            *count += 1;
+        } else if errors.len() < ERROR_CODES_MAX {
+            errors.insert(code, 1);
+        }
+    }
+
+    /// One command's figures.
+    pub fn figures(&self, command: usize) -> CommandFigures {
+        let mut sum = CommandFigures::default();
+        for cell in self.rows.iter().filter_map(|row| row.get(command)) {
+            sum.calls += cell.calls.load(Ordering::Relaxed);
+            sum.duration_us += cell.duration_us.load(Ordering::Relaxed);
+            sum.failed += cell.failed.load(Ordering::Relaxed);
+            sum.rejected += cell.rejected.load(Ordering::Relaxed);
+            for (total, bucket) in sum.buckets.iter_mut().zip(&cell.buckets) {
+                *total += bucket.load(Ordering::Relaxed);
+            }
+        }
+        sum
+    }
+
+    /// Commands run since the start (or CONFIG RESETSTAT).
+    pub fn calls(&self) -> u64 {
+        self.rows.iter().flat_map(|row| row.iter()).map(|cell| cell.calls.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Errors by code.
+    pub fn errors(&self) -> BTreeMap<String, u64> {
+        self.errors.lock().clone()
+    }
+
+    /// Errors of any code.
+    pub fn error_total(&self) -> u64 {
+        self.error_total.load(Ordering::Relaxed)
+    }
+
+    /// CONFIG RESETSTAT.
+    pub fn reset(&self) {
+        for cell in self.rows.iter().flat_map(|row| row.iter()) {
+            for counter in [&cell.calls, &cell.duration_us, &cell.failed, &cell.rejected].into_iter().chain(&cell.buckets) {
+                counter.store(0, Ordering::Relaxed);
+            }
+        }
+        self.errors.lock().clear();
+        self.error_total.store(0, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_add_up_over_workers_and_durations_fall_into_their_buckets() {
+        let stats = Stats::new(2, 2);
+        stats.ran(0, 1, 3, false);
+        stats.ran(1, 1, 4, true);
+        stats.ran(2, 1, u64::MAX >> 8, false);
+        let figures = stats.figures(1);
+        assert_eq!((figures.calls, figures.failed), (3, 1));
+        assert_eq!((figures.buckets[2], figures.buckets[BUCKETS - 1]), (2, 1));
+        assert_eq!(stats.calls(), 3);
+        stats.error(b"WRONGTYPE Operation");
+        assert_eq!(stats.errors().get("WRONGTYPE"), Some(&1));
+        stats.reset();
+        assert_eq!((stats.calls(), stats.error_total()), (0, 0));
+    }
+}

@@ -1,0 +1,64 @@
+//! Bytes on disk. Pure functions between what the database knows and the row keys and row values that RocksDB keeps.
+//! No I/O, no clock, no locks. Every layout here is drawn in docs/storage-format.md and pinned by golden-byte tests.
+//!
+//! Read in this order: `row` (row keys: where a thing lies), `head` (the value of a key's head row), `packed` (small
+//! collections inside a head), `ttl` and `gc` (the two queues), `system` (counters, namespaces, the format version).
+
+pub mod gc;
+pub mod head;
+pub mod packed;
+pub mod row;
+pub mod system;
+pub mod ttl;
+
+/// The version written in the data folder. A folder with another version is refused.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// A row that does not decode. It means damage or a newer format, never a client's fault.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("damaged row: {0}")]
+pub struct Damaged(pub &'static str);
+
+/// The column families, one per role of row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Family {
+    /// Every key's head: its type, expiry, and the whole value of a string or small collection.
+    Keys = 0,
+    /// Fields of spread hashes.
+    Hash = 1,
+    /// Elements of spread lists.
+    List = 2,
+    /// Chunks of big strings.
+    Chunk = 3,
+    /// Time-ordered hints for the expirer.
+    Ttl = 4,
+    /// Dead collections and namespaces waiting for removal.
+    Gc = 5,
+    /// Counters, namespaces, leases, the format version.
+    System = 6,
+}
+
+impl Family {
+    /// All families, in the order of their numbers.
+    pub const ALL: [Family; 7] =
+        [Family::Keys, Family::Hash, Family::List, Family::Chunk, Family::Ttl, Family::Gc, Family::System];
+
+    /// The column family's name in RocksDB.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Family::Keys => "keys",
+            Family::Hash => "hash",
+            Family::List => "list",
+            Family::Chunk => "chunk",
+            Family::Ttl => "ttl",
+            Family::Gc => "gc",
+            Family::System => "system",
+        }
+    }
+
+    /// True for the families whose rows lie under a collection's `Place` and die with its version.
+    pub const fn holds_elements(self) -> bool {
+        matches!(self, Family::Hash | Family::List | Family::Chunk)
+    }
+}

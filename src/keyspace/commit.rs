@@ -1,0 +1,285 @@
+//! Commit: the one place that knows what changed. A run's writes become one RocksDB batch; then the hot tier, the counters, the
+//! watchers and the waiters learn of it, all before the run's locks are released.
+//!
+//! What a handler need not think of is added here: the counter rows of stripes that gained or lost keys, the `ttl` row of a new
+//! expiry, the `gc` rows of collections that no head points to any more, and the exile rows of collections that moved.
+
+use super::databases::Database;
+use super::error::{Outcome, Stop};
+use super::stripes::StripeId;
+use super::txn::{Mode, Txn};
+use super::{Keyspace, hot_key};
+use crate::encoding::Family;
+use crate::encoding::gc::{DeadCollection, dead_namespace_row, exile_row};
+use crate::encoding::head::{Body, DataType, Head};
+use crate::encoding::row::{Namespace, Place, RowKey, split_head_row};
+use crate::encoding::system::{Count, counter_row, counters_of, database_row};
+use crate::encoding::ttl::hint_row;
+use crate::hot::Source;
+use crate::store::{Batch, WriteError};
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// Rows of a commit that may enter the hot tier; a larger commit only removes its rows from there.
+const HOT_ROWS_MAX: usize = 1024;
+
+/// What a commit did.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Committed {
+    /// At or above the sequence of everything the run saw or wrote: its reply waits until the log is flushed up to here.
+    pub sequence: u64,
+    /// Keys changed.
+    pub changed: usize,
+}
+
+/// A change of one stripe's counts.
+struct CountChange {
+    database: Arc<Database>,
+    stripe: StripeId,
+    keys: i64,
+    expiring: i64,
+}
+
+/// What the heads of a commit imply beyond themselves.
+#[derive(Default)]
+struct Consequences {
+    counts: SmallVec<[CountChange; 2]>,
+    dead: SmallVec<[DeadCollection; 2]>,
+    /// Changed keys: their row, stripe, and type now.
+    changed: SmallVec<[(RowKey, StripeId, Option<DataType>); 2]>,
+}
+
+/// Between the batch and the hot tier a panic would leave memory behind the disk: better to die and start again.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
+impl Txn<'_> {
+    /// Makes the run's writes real. Called with the run's locks held (or the gate, or validated stripes).
+    pub fn commit(mut self) -> Outcome<Committed> {
+        if self.mode == Mode::Dry {
+            return Err(Stop::Unavailable("a dry run tried to commit".to_owned()));
+        }
+        if self.scratch.overlay.is_empty() && self.remapped.is_empty() {
+            return Ok(Committed { sequence: self.sequence, changed: 0 });
+        }
+        let mut batch = Batch::default();
+        let db = self.view.db;
+        for (family, row, value) in self.scratch.overlay.iter() {
+            match value {
+                Some(value) => batch.put(db, family, row, value),
+                None => batch.delete(db, family, row),
+            }
+        }
+        let consequences = self.consequences(&mut batch)?;
+        self.write_remapping(&mut batch);
+        for change in &consequences.counts {
+            let row = counter_row(change.database.namespace(), change.stripe.0);
+            batch.put(db, Family::System, &row, &change.after().encode());
+        }
+        let sequence = match self.keyspace.store.write(db, batch, self.mode != Mode::Worker) {
+            Ok(sequence) => sequence,
+            Err(WriteError::Stalled) => return Err(Stop::Stall),
+            Err(WriteError::Failed(reason)) => {
+                self.keyspace.signal_failure();
+                return Err(Stop::Unavailable(reason));
+            }
+        };
+        let guard = AbortOnPanic;
+        self.apply(&consequences, sequence);
+        drop(guard);
+        self.sequence = self.sequence.max(sequence);
+        Ok(Committed { sequence: self.sequence, changed: consequences.changed.len() })
+    }
+
+    /// Goes through the keys touched: what was and what is.
+    fn consequences(&mut self, batch: &mut Batch) -> Outcome<Consequences> {
+        let mut all = Consequences::default();
+        let (mut olds, mut news): (SmallVec<[_; 2]>, SmallVec<[_; 2]>) = Default::default();
+        let db = self.view.db;
+        for state in &self.scratch.states {
+            let written = self.scratch.overlay.get(Family::Keys, &state.key.row());
+            let before = state.before.as_deref().map(Head::decode).transpose()?;
+            let after = match written {
+                Some(value) => value.map(Head::decode).transpose()?,
+                None => before,
+            };
+            if state.changed {
+                all.changed.push((state.key.row().clone(), state.key.stripe(), after.map(|head| head.data_type)));
+            }
+            if written.is_none() {
+                continue;
+            }
+            let Some((namespace, _, _)) = split_head_row(state.key.row()) else { continue };
+            self.count(&mut all, namespace, state.key.database(), state.key.stripe(), before, after);
+            if let Some(before) = before
+                && let Body::Spread(spread) = before.body
+            {
+                let dead = DeadCollection { data_type: before.data_type, place: spread.place, count: spread.count };
+                olds.push((dead, namespace));
+            }
+            if let Some(after) = after {
+                if let Some(place) = after.place() {
+                    news.push((place, namespace));
+                }
+                if let Some(expiry) = after.expiry
+                    && before.and_then(|head| head.expiry).map(|old| old.hint_ms) != Some(expiry.hint_ms)
+                {
+                    batch.put(db, Family::Ttl, &hint_row(expiry.hint_ms, state.key.row()), b"");
+                    self.keyspace.expiry.note_hint(expiry.hint_ms);
+                }
+            }
+        }
+        for (dead, _) in &olds {
+            if !news.iter().any(|(place, _)| *place == dead.place) {
+                batch.put(db, Family::Gc, &dead.row(), &dead.encode());
+                all.dead.push(*dead);
+            }
+        }
+        mark_exiles(batch, db, &olds, &news);
+        Ok(all)
+    }
+
+    fn count(
+        &self,
+        all: &mut Consequences,
+        namespace: Namespace,
+        number: u32,
+        stripe: StripeId,
+        before: Option<Head<'_>>,
+        after: Option<Head<'_>>,
+    ) {
+        let expires = |head: Option<Head<'_>>| head.is_some_and(|head| head.expiry.is_some());
+        let keys = i64::from(after.is_some()) - i64::from(before.is_some());
+        let expiring = i64::from(expires(after)) - i64::from(expires(before));
+        if keys == 0 && expiring == 0 {
+            return;
+        }
+        // After a FLUSHDB in the same run the key's old namespace has no counters any more.
+        let Some(database) = self.databases.iter().find(|database| database.namespace() == namespace) else { return };
+        debug_assert!((number as usize) < self.databases.len());
+        let known = all
+            .counts
+            .iter_mut()
+            .find(|change| change.stripe == stripe && change.database.namespace() == namespace);
+        match known {
+            Some(change) => {
+                change.keys += keys;
+                change.expiring += expiring;
+            }
+            None => all.counts.push(CountChange { database: Arc::clone(database), stripe, keys, expiring }),
+        }
+    }
+
+    /// The rows of FLUSHDB and SWAPDB.
+    fn write_remapping(&self, batch: &mut Batch) {
+        let db = self.view.db;
+        for &number in &self.remapped {
+            if let Some(database) = self.databases.get(number as usize) {
+                batch.put(db, Family::System, &database_row(number), &database.namespace().0.to_be_bytes());
+            }
+        }
+        for old in &self.flushed {
+            batch.put(db, Family::Gc, &dead_namespace_row(old.namespace()), b"");
+            let (from, to) = counters_of(old.namespace());
+            batch.delete_range(db, Family::System, &from, &to);
+        }
+        if !self.flushed.is_empty() {
+            let next = self.keyspace.namespaces_used();
+            batch.put(db, Family::System, crate::encoding::system::NAMESPACE_ROW, &next.to_be_bytes());
+        }
+    }
+
+    /// Tells memory what the disk now says.
+    fn apply(&mut self, consequences: &Consequences, sequence: u64) {
+        let keyspace = self.keyspace;
+        let overlay = &self.scratch.overlay;
+        let keep = overlay.len() <= HOT_ROWS_MAX;
+        for (family, row, value) in overlay.iter() {
+            let hot_key = hot_key(family, row);
+            match value {
+                Some(value) if keep => keyspace.hot.put(&hot_key, value, Source::Write),
+                None if keep && family == Family::Keys => keyspace.hot.put_absent(&hot_key, Source::Write),
+                _ => keyspace.hot.remove(&hot_key),
+            }
+        }
+        for change in &consequences.counts {
+            change.database.set_count(change.stripe, change.after());
+        }
+        for dead in &consequences.dead {
+            keyspace.store.dead().insert(dead.place.version, sequence);
+        }
+        if !consequences.dead.is_empty() || !self.flushed.is_empty() {
+            keyspace.gc.notice();
+        }
+        for (row, stripe, _) in &consequences.changed {
+            keyspace.stripes.set_sequence(*stripe, sequence);
+            keyspace.watches.touch(row);
+        }
+        // Rows of heads that changed without a client's doing (refiled hints) count for replies, too.
+        for state in &self.scratch.states {
+            keyspace.stripes.set_sequence(state.key.stripe(), sequence);
+        }
+        if !keyspace.waiters.is_empty() {
+            for (row, stripe, data_type) in &consequences.changed {
+                if let Some(data_type) = data_type {
+                    keyspace.waiters.claim(row, Some(*data_type), || keyspace.stripes.begin_turn(*stripe));
+                }
+            }
+        }
+        if !self.remapped.is_empty() {
+            self.apply_remapping(sequence);
+        }
+        keyspace.figures.count_changes(consequences.changed.len() as u64);
+    }
+
+    fn apply_remapping(&self, sequence: u64) {
+        let keyspace: &Keyspace = self.keyspace;
+        let old = keyspace.databases();
+        for &number in &self.remapped {
+            if let Some(database) = old.get(number as usize) {
+                let emptied = self.flushed.iter().any(|flushed| flushed.namespace() == database.namespace());
+                keyspace.watches.touch_namespace(&database.namespace().0.to_be_bytes(), emptied);
+            }
+        }
+        keyspace.install_databases(Arc::clone(&self.databases));
+        keyspace.stripes.set_all_sequences(sequence);
+        keyspace.waiters.recheck_all();
+    }
+}
+
+impl CountChange {
+    fn after(&self) -> Count {
+        let before = self.database.count(self.stripe);
+        Count {
+            keys: before.keys.saturating_add_signed(self.keys),
+            expiring: before.expiring.saturating_add_signed(self.expiring),
+        }
+    }
+}
+
+/// Collections that live in another namespace than their rows are listed, so that FLUSHDB of the rows' namespace spares them.
+fn mark_exiles(
+    batch: &mut Batch,
+    db: &crate::store::Db,
+    olds: &[(DeadCollection, Namespace)],
+    news: &[(Place, Namespace)],
+) {
+    for (place, lives_in) in news {
+        let was_in = olds.iter().find(|(dead, _)| dead.place == *place).map(|(_, namespace)| *namespace);
+        if was_in == Some(*lives_in) {
+            continue;
+        }
+        if place.namespace != *lives_in {
+            batch.put(db, Family::Gc, &exile_row(place), &lives_in.0.to_be_bytes());
+        } else if was_in.is_some() {
+            batch.delete(db, Family::Gc, &exile_row(place));
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! How a command's run can end without an answer, and the errors that are the client's own fault.
+
+use crate::encoding::Damaged;
+use crate::encoding::head::DataType;
+use crate::store::ReadError;
+use smallvec::SmallVec;
+use std::borrow::Cow;
+
+/// The result of a handler, or of anything it calls.
+pub type Outcome<T = ()> = Result<T, Stop>;
+
+/// Why a run ended early. All but `Error` and `Unavailable` mean: drop what was gathered, and run again later.
+#[derive(Debug)]
+pub enum Stop {
+    /// The client's fault, in Redis' words.
+    Error(Error),
+    /// A read would have touched the disk.
+    Cold,
+    /// Too much work for a worker: run on the pool.
+    Heavy,
+    /// Nothing to take yet: wait until one of the keys is fed.
+    Wait(Wait),
+    /// RocksDB takes no writes at the moment.
+    Stall,
+    /// What the run read has changed before it could commit (pool only).
+    Conflict,
+    /// The database cannot be read or written; the text says why.
+    Unavailable(String),
+}
+
+/// What a blocking command waits for.
+#[derive(Debug, Clone)]
+pub struct Wait {
+    /// The type a key must have to serve the command.
+    pub wants: DataType,
+    /// When it gives up, in unix milliseconds; none for never.
+    pub deadline_ms: Option<u64>,
+    /// What it answers then.
+    pub on_timeout: TimeoutReply,
+    /// Positions of the keys among the command's arguments.
+    pub keys: SmallVec<[usize; 4]>,
+}
+
+/// What a blocking command answers when its time is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimeoutReply {
+    /// A null array.
+    NullArray,
+    /// A null.
+    Null,
+}
+
+/// The client's fault. `Display` gives Redis' text, error code first.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The key holds another type.
+    #[error("WRONGTYPE Operation against a key holding the wrong kind of value")]
+    WrongType,
+    /// Options that make no sense together or at all.
+    #[error("ERR syntax error")]
+    Syntax,
+    /// Not a 64-bit signed integer.
+    #[error("ERR value is not an integer or out of range")]
+    NotInteger,
+    /// Not a float.
+    #[error("ERR value is not a valid float")]
+    NotFloat,
+    /// An index outside the value.
+    #[error("ERR index out of range")]
+    IndexOutOfRange,
+    /// A key that must exist does not.
+    #[error("ERR no such key")]
+    NoSuchKey,
+    /// Too few or too many arguments.
+    #[error("ERR wrong number of arguments for '{0}' command")]
+    Arity(Cow<'static, str>),
+    /// A key or element longer than a row key may be.
+    #[error("ERR key or element is longer than the {0} bytes that can be stored")]
+    TooLong(usize),
+    /// Any other text, error code first.
+    #[error("{0}")]
+    Text(Cow<'static, str>),
+}
+
+impl Error {
+    /// An error with a fixed text, error code first.
+    pub const fn text(text: &'static str) -> Error {
+        Error::Text(Cow::Borrowed(text))
+    }
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Stop {
+        Stop::Error(error)
+    }
+}
+
+impl From<ReadError> for Stop {
+    fn from(error: ReadError) -> Stop {
+        match error {
+            ReadError::Cold => Stop::Cold,
+            ReadError::Failed(reason) => Stop::Unavailable(reason),
+        }
+    }
+}
+
+impl From<Damaged> for Stop {
+    fn from(damaged: Damaged) -> Stop {
+        Stop::Unavailable(damaged.to_string())
+    }
+}
+
+/// Shorthand for handlers: fails with a fixed text, error code first.
+pub fn fail<T>(text: &'static str) -> Outcome<T> {
+    Err(Stop::Error(Error::text(text)))
+}

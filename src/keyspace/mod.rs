@@ -1,0 +1,343 @@
+//! The keyspace: the one door to data.
+//!
+//! Read in this order: `txn` (what a run reads and gathers), `commit` (how that becomes real), `stripes` and `gate` (who may run
+//! beside whom), `databases` (SELECT's numbers, DBSIZE), `watch`, then the two background tasks `expiry` and `gc`.
+//!
+//! Lock order: gate, stripes (ascending), then the mutexes of watches, waiters and the hot tier's shards, which are innermost and
+//! never held together. No lock is held across a wait on a worker.
+
+mod commit;
+mod databases;
+mod error;
+pub mod expiry;
+mod figures;
+pub mod gc;
+mod gate;
+mod overlay;
+mod stripes;
+mod tuning;
+mod txn;
+mod watch;
+
+pub use commit::Committed;
+pub use databases::{Database, DatabaseMap};
+pub use error::{Error, Outcome, Stop, TimeoutReply, Wait, fail};
+pub use figures::Figures;
+pub use gate::{Alone, Gate, Inside};
+pub use overlay::Mark;
+pub use stripes::{Held, Holder, LockPlan, StripeId, Stripes};
+pub use tuning::Tuning;
+pub use txn::{KEY_LEN_MAX, Key, Mode, NewHead, RunIdentity, Scratch, Stored, Txn};
+pub use watch::{WatchFlag, Watches};
+
+use crate::base::clock::Clock;
+use crate::base::random::fill_entropy;
+use crate::encoding::gc::GcRow;
+use crate::encoding::row::{HashSeed, Namespace, RowKey, Version};
+use crate::encoding::system::{
+    COUNTER_PREFIX, Count, DATABASE_PREFIX, FORMAT_ROW, NAMESPACE_ROW, SEED_ROW, VERSION_ROW, split_counter_row,
+    split_database_row,
+};
+use crate::encoding::{FORMAT_VERSION, Family, row::successor};
+use crate::hot::HotTier;
+use crate::store::{Batch, Db, Direction, ReadError, Store, Tier, View};
+use crate::waiters::Waiters;
+use arc_swap::ArcSwap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use tokio::sync::Notify;
+
+/// Cheap steps (elements, rows) a worker may take for one command; beyond, the command is Heavy. About a millisecond.
+pub const WORKER_STEPS_MAX: u64 = 5_000;
+
+/// Versions leased at a time. 64 bits have room for four billion leases.
+const VERSION_LEASE: u64 = 1 << 32;
+
+/// Everything about the data of one server.
+pub struct Keyspace {
+    store: Arc<Store>,
+    hot: HotTier,
+    seed: HashSeed,
+    stripes: Stripes,
+    gate: Gate,
+    databases: ArcSwap<DatabaseMap>,
+    watches: Watches,
+    waiters: Waiters,
+    tuning: Tuning,
+    figures: Figures,
+    expiry: expiry::Progress,
+    gc: gc::Progress,
+    clock: Clock,
+    next_version: AtomicU64,
+    next_namespace: AtomicU32,
+    failure: Notify,
+}
+
+/// Why a data folder cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// RocksDB says no.
+    #[error("cannot use the database: {0}")]
+    Store(String),
+    /// The folder was written by another version.
+    #[error("the data folder has format version {found}, this program reads version {FORMAT_VERSION}")]
+    Format {
+        /// What the folder says.
+        found: u32,
+    },
+}
+
+impl<E: std::fmt::Display> From<E> for OpenError {
+    fn from(error: E) -> OpenError {
+        OpenError::Store(error.to_string())
+    }
+}
+
+/// The name of a row in the hot tier: the family, then the row key.
+fn hot_key(family: Family, row: &[u8]) -> RowKey {
+    let mut key = RowKey::with_capacity(row.len() + 1);
+    key.push(family as u8);
+    key.extend_from_slice(row);
+    key
+}
+
+/// What the system family holds, as read at start and after a reopen.
+struct SystemRows {
+    seed: HashSeed,
+    databases: DatabaseMap,
+    next_version: u64,
+    next_namespace: u32,
+}
+
+impl Keyspace {
+    /// Reads what must be in memory and leases versions. Waits for the disk.
+    pub fn open(
+        store: Arc<Store>,
+        hot: HotTier,
+        clock: Clock,
+        database_count: u32,
+        workers: usize,
+    ) -> Result<Keyspace, OpenError> {
+        let rows = store.with_db(|db| read_system(db, &store, database_count))??;
+        let keyspace = Keyspace {
+            hot,
+            seed: rows.seed,
+            stripes: Stripes::default(),
+            gate: Gate::new(workers),
+            databases: ArcSwap::from_pointee(rows.databases),
+            watches: Watches::default(),
+            waiters: Waiters::default(),
+            tuning: Tuning::default(),
+            figures: Figures::default(),
+            expiry: expiry::Progress::default(),
+            gc: gc::Progress::default(),
+            clock,
+            next_version: AtomicU64::new(rows.next_version),
+            next_namespace: AtomicU32::new(rows.next_namespace),
+            failure: Notify::new(),
+            store,
+        };
+        keyspace.gc.notice();
+        Ok(keyspace)
+    }
+
+    /// Begins a run. The caller holds what `mode` asks for (see `txn`).
+    pub fn begin<'k>(
+        &'k self,
+        view: View<'k>,
+        mode: Mode,
+        run: &RunIdentity,
+        scratch: &'k mut Scratch,
+    ) -> Txn<'k> {
+        Txn::new(self, view, mode, run, scratch)
+    }
+
+    /// Rebuilds what memory holds of the disk after a reopen, alone in the keyspace. Waiters look again, watches are broken.
+    pub fn rebuild(&self, _alone: &Alone<'_>) -> Result<(), OpenError> {
+        let count = self.databases().len() as u32;
+        let rows = self.store.with_db(|db| read_system(db, &self.store, count))??;
+        self.hot.clear();
+        self.databases.store(Arc::new(rows.databases));
+        self.next_version.fetch_max(rows.next_version, Ordering::AcqRel);
+        self.next_namespace.fetch_max(rows.next_namespace, Ordering::AcqRel);
+        let sequence = self.store.flushed_sequence();
+        self.stripes.set_all_sequences(sequence);
+        self.watches.touch_all();
+        self.waiters.recheck_all();
+        self.expiry.restart();
+        self.gc.notice();
+        Ok(())
+    }
+
+    /// Tells whoever watches over the store that a write or flush has failed.
+    pub fn signal_failure(&self) {
+        self.failure.notify_one();
+    }
+
+    /// Waits for a failure of the store.
+    pub async fn failure(&self) {
+        self.failure.notified().await;
+    }
+
+    /// Extends the lease of versions when half of it is used. Called now and then by the housekeeping.
+    pub fn extend_lease(&self, leased_until: &mut u64) -> Result<(), OpenError> {
+        if leased_until.saturating_sub(self.next_version.load(Ordering::Acquire)) > VERSION_LEASE / 2 {
+            return Ok(());
+        }
+        let until = self.next_version.load(Ordering::Acquire) + VERSION_LEASE;
+        self.store.with_db(|db| {
+            let mut batch = Batch::default();
+            batch.put(db, Family::System, VERSION_ROW, &until.to_be_bytes());
+            self.store.write(db, batch, true)
+        })??;
+        *leased_until = until;
+        Ok(())
+    }
+
+    fn next_version(&self) -> u64 {
+        self.next_version.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn next_namespace(&self) -> u32 {
+        self.next_namespace.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn namespaces_used(&self) -> u32 {
+        self.next_namespace.load(Ordering::Relaxed)
+    }
+
+    fn install_databases(&self, databases: Arc<DatabaseMap>) {
+        self.databases.store(databases);
+    }
+
+    /// The logical databases as they are now.
+    pub fn databases(&self) -> Arc<DatabaseMap> {
+        self.databases.load_full()
+    }
+
+    /// The store under the keyspace.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// The memory tier.
+    pub fn hot(&self) -> &HotTier {
+        &self.hot
+    }
+
+    /// The name under which the hot tier knows a key's head.
+    pub fn hot_name(&self, key: &Key) -> RowKey {
+        hot_key(Family::Keys, key.row())
+    }
+
+    /// What keys every hash.
+    pub fn seed(&self) -> &HashSeed {
+        &self.seed
+    }
+
+    /// The key locks.
+    pub fn stripes(&self) -> &Stripes {
+        &self.stripes
+    }
+
+    /// The gate.
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// Who watches what.
+    pub fn watches(&self) -> &Watches {
+        &self.watches
+    }
+
+    /// Who waits for what.
+    pub fn waiters(&self) -> &Waiters {
+        &self.waiters
+    }
+
+    /// The settings data types ask for.
+    pub fn tuning(&self) -> &Tuning {
+        &self.tuning
+    }
+
+    /// Counters for INFO and the metrics.
+    pub fn figures(&self) -> &Figures {
+        &self.figures
+    }
+
+    /// The clock commands run by.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+}
+
+/// Reads (in a new folder: writes) the rows of the system family and leases versions; fills the dead set from `gc`.
+fn read_system(db: &Db, store: &Store, database_count: u32) -> Result<SystemRows, OpenError> {
+    let view = db.newest(Tier::Disk);
+    let mut batch = Batch::default();
+    let number = |row: &[u8]| -> Result<Option<u32>, ReadError> {
+        Ok(view.get(Family::System, row)?.and_then(|value| Some(u32::from_be_bytes((*value).try_into().ok()?))))
+    };
+    match number(FORMAT_ROW)? {
+        None => batch.put(db, Family::System, FORMAT_ROW, &FORMAT_VERSION.to_be_bytes()),
+        Some(FORMAT_VERSION) => {}
+        Some(found) => return Err(OpenError::Format { found }),
+    }
+    let seed = match view.get(Family::System, SEED_ROW)?.and_then(|value| (*value).try_into().ok()) {
+        Some(seed) => HashSeed(seed),
+        None => {
+            let mut seed = [0; 16];
+            fill_entropy(&mut seed);
+            batch.put(db, Family::System, SEED_ROW, &seed);
+            HashSeed(seed)
+        }
+    };
+    let leased = view.get(Family::System, VERSION_ROW)?.and_then(|value| (*value).try_into().ok());
+    let next_version = leased.map_or(1, u64::from_be_bytes);
+    batch.put(db, Family::System, VERSION_ROW, &(next_version + VERSION_LEASE).to_be_bytes());
+    let next_namespace = number(NAMESPACE_ROW)?.unwrap_or(1 << 20);
+    if !db.is_read_only() {
+        store.write(db, batch, true)?;
+        store.sync_wal()?;
+    }
+    let databases = read_databases(&view, database_count)?;
+    read_dead(&view, store)?;
+    Ok(SystemRows { seed, databases, next_version, next_namespace })
+}
+
+fn read_databases(view: &View<'_>, database_count: u32) -> Result<DatabaseMap, OpenError> {
+    let mut namespaces: Vec<_> = (0..database_count).map(Namespace).collect();
+    let end = successor(DATABASE_PREFIX);
+    view.scan(Family::System, DATABASE_PREFIX, &end, Direction::Up, |row, value| {
+        let namespace = value.try_into().map(u32::from_be_bytes).ok();
+        if let (Some(number), Some(namespace)) = (split_database_row(row), namespace)
+            && let Some(slot) = namespaces.get_mut(number as usize)
+        {
+            *slot = Namespace(namespace);
+        }
+        Ok::<_, ReadError>(ControlFlow::Continue(()))
+    })?;
+    let databases: DatabaseMap = namespaces.into_iter().map(Database::new).collect();
+    let end = successor(COUNTER_PREFIX);
+    view.scan(Family::System, COUNTER_PREFIX, &end, Direction::Up, |row, value| {
+        if let (Some((namespace, stripe)), Ok(count)) = (split_counter_row(row), Count::decode(value))
+            && let Some(database) = databases.iter().find(|database| database.namespace() == namespace)
+        {
+            database.set_count(StripeId(stripe), count);
+        }
+        Ok::<_, ReadError>(ControlFlow::Continue(()))
+    })?;
+    Ok(databases)
+}
+
+fn read_dead(view: &View<'_>, store: &Store) -> Result<(), OpenError> {
+    view.scan(Family::Gc, b"", &[u8::MAX], Direction::Up, |row, value| {
+        if let Ok(GcRow::Collection(dead)) = GcRow::decode(row, value) {
+            let Version(_) = dead.place.version;
+            store.dead().insert(dead.place.version, 0);
+        }
+        Ok::<_, ReadError>(ControlFlow::Continue(()))
+    })?;
+    Ok(())
+}

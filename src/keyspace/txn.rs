@@ -1,0 +1,613 @@
+//! `Txn`: the one door to data. A run of a command reads through it and gathers its writes in it; nothing becomes real before
+//! `commit`, so a run can be dropped at any point and started again.
+//!
+//! A read looks into the run's own writes, then the hot tier, then RocksDB. How far the last step goes depends on the mode:
+//!
+//! | mode     | locks     | sees             | reaches | hot tier | can commit |
+//! |----------|-----------|------------------|---------|----------|------------|
+//! | `Worker` | its keys' | newest           | memory  | yes      | yes |
+//! | `Dry`    | none      | a snapshot       | disk    | reads it | no: it only warms the block cache |
+//! | `Heavy`  | none      | a snapshot       | disk    | no       | yes, if no stripe has moved since |
+//! | `Locked` | its keys' | newest           | disk    | yes      | yes (the last resort) |
+//! | `Alone`  | the gate  | newest           | disk    | yes      | yes |
+//!
+//! Under locks (or the gate) a row read from RocksDB is filled into the hot tier at once: no commit can race it.
+
+use super::Keyspace;
+use super::databases::{Database, DatabaseMap};
+use super::error::{Error, Outcome, Stop};
+use super::overlay::{Mark, Overlay};
+use super::stripes::StripeId;
+use crate::base::random::Rng;
+use crate::encoding::Family;
+use crate::encoding::head::{Body, DataType, Expiry, Head, Spread};
+use crate::encoding::row::{HEAD_PREFIX_LEN, Namespace, Place, Position, RowKey, Version, head_row};
+use crate::hot::{Lookup, Source};
+use crate::store::{Direction, View};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// Longest key or element that may be stored; RocksDB itself ends at 4 GB, blocks and caches suffer long before.
+pub const KEY_LEN_MAX: usize = 64 << 20;
+
+/// What a transaction may do; see the file head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// On a worker, under locks.
+    Worker,
+    /// On the pool, to warm the block cache.
+    Dry,
+    /// On the pool, from a snapshot.
+    Heavy,
+    /// On the pool, under locks.
+    Locked,
+    /// On the pool, alone in the keyspace.
+    Alone,
+}
+
+impl Mode {
+    fn fills_hot_tier(self) -> bool {
+        matches!(self, Mode::Worker | Mode::Locked | Mode::Alone)
+    }
+}
+
+/// What stays the same when a command runs again: its clock and its random choices.
+#[derive(Debug, Clone)]
+pub struct RunIdentity {
+    /// The time the command sees, unix milliseconds.
+    pub now_ms: u64,
+    /// The same, in microseconds (TIME).
+    pub now_us: u64,
+    /// Seeds every random choice.
+    pub seed: u64,
+}
+
+/// A key as the keyspace knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    row: RowKey,
+    stripe: StripeId,
+    database: u32,
+}
+
+impl Key {
+    /// The key's own bytes.
+    pub fn name(&self) -> &[u8] {
+        self.row.get(HEAD_PREFIX_LEN..).unwrap_or_default()
+    }
+
+    /// Its head row.
+    pub fn row(&self) -> &RowKey {
+        &self.row
+    }
+
+    /// Its stripe.
+    pub fn stripe(&self) -> StripeId {
+        self.stripe
+    }
+
+    /// The logical database it is in.
+    pub fn database(&self) -> u32 {
+        self.database
+    }
+
+    fn slot(&self) -> u16 {
+        crate::encoding::row::split_head_row(&self.row).map_or(0, |(_, position, _)| position.slot())
+    }
+}
+
+/// A key's head as loaded, and still owning its bytes.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    value: Arc<[u8]>,
+    data_type: DataType,
+    note: u8,
+    expiry: Option<Expiry>,
+    /// The place and count of a spread value.
+    spread: Option<(Place, u64)>,
+    /// Where the whole value, or the extra of a spread one, begins.
+    body_start: usize,
+}
+
+impl Stored {
+    fn decode(value: Arc<[u8]>) -> Outcome<Stored> {
+        let head = Head::decode(&value)?;
+        let (body, spread) = match head.body {
+            Body::Whole(bytes) => (bytes, None),
+            Body::Spread(spread) => (spread.extra, Some((spread.place, spread.count))),
+        };
+        let body_start = value.len() - body.len();
+        let (data_type, note, expiry) = (head.data_type, head.note, head.expiry);
+        Ok(Stored { value, data_type, note, expiry, spread, body_start })
+    }
+
+    /// The key's type.
+    pub fn data_type(&self) -> DataType {
+        self.data_type
+    }
+
+    /// What the type remembers for OBJECT ENCODING.
+    pub fn note(&self) -> u8 {
+        self.note
+    }
+
+    pub(super) fn expiry(&self) -> Option<Expiry> {
+        self.expiry
+    }
+
+    /// When the key expires, unix milliseconds.
+    pub fn expires_at_ms(&self) -> Option<u64> {
+        self.expiry.map(|expiry| expiry.at_ms)
+    }
+
+    /// The whole value, or where it is.
+    pub fn body(&self) -> Body<'_> {
+        let bytes = self.value.get(self.body_start..).unwrap_or_default();
+        match self.spread {
+            None => Body::Whole(bytes),
+            Some((place, count)) => Body::Spread(Spread { place, count, extra: bytes }),
+        }
+    }
+
+    /// Bytes of the head row's value.
+    pub fn len(&self) -> usize {
+        self.value.len()
+    }
+
+    /// Never: a head has at least its type.
+    pub fn is_empty(&self) -> bool {
+        self.value.is_empty()
+    }
+}
+
+/// A head about to be written. The expiry's hint is the keyspace's own affair.
+#[derive(Debug, Clone, Copy)]
+pub struct NewHead<'a> {
+    /// The key's type.
+    pub data_type: DataType,
+    /// What the type remembers for OBJECT ENCODING.
+    pub note: u8,
+    /// When the key expires, unix milliseconds.
+    pub expires_at_ms: Option<u64>,
+    /// The whole value, or where it is.
+    pub body: Body<'a>,
+}
+
+impl<'a> NewHead<'a> {
+    /// A head without expiry or note.
+    pub fn new(data_type: DataType, body: Body<'a>) -> NewHead<'a> {
+        NewHead { data_type, note: 0, expires_at_ms: None, body }
+    }
+
+    /// With an expiry.
+    pub fn expiring(self, expires_at_ms: Option<u64>) -> NewHead<'a> {
+        NewHead { expires_at_ms, ..self }
+    }
+
+    /// With a note.
+    pub fn noted(self, note: u8) -> NewHead<'a> {
+        NewHead { note, ..self }
+    }
+}
+
+/// A key the run has touched for writing, as it was before.
+#[derive(Debug)]
+pub(super) struct KeyState {
+    pub(super) key: Key,
+    /// The head row's value before the run, expired or not.
+    pub(super) before: Option<Arc<[u8]>>,
+    /// Something under the key has changed.
+    pub(super) changed: bool,
+}
+
+/// What a run writes, kept apart so that the next run can use its memory again.
+#[derive(Default)]
+pub struct Scratch {
+    pub(super) overlay: Overlay,
+    pub(super) states: Vec<KeyState>,
+    /// Room for building values. Free to use between two calls of the transaction.
+    pub buffer: Vec<u8>,
+}
+
+impl Scratch {
+    fn clear(&mut self) {
+        self.overlay.clear();
+        self.states.clear();
+        self.buffer.clear();
+        if self.buffer.capacity() > 1 << 20 {
+            self.buffer = Vec::new();
+        }
+    }
+}
+
+/// One run's view of the data and its pending writes.
+pub struct Txn<'k> {
+    pub(super) keyspace: &'k Keyspace,
+    pub(super) view: View<'k>,
+    pub(super) mode: Mode,
+    pub(super) scratch: &'k mut Scratch,
+    /// The database map as of this run; FLUSHDB and SWAPDB change this copy, the commit installs it.
+    pub(super) databases: Arc<DatabaseMap>,
+    pub(super) remapped: Vec<u32>,
+    pub(super) flushed: Vec<Arc<Database>>,
+    pub(super) sequence: u64,
+    run: RunIdentity,
+    rng: Option<Rng>,
+    quiet: bool,
+}
+
+impl<'k> Txn<'k> {
+    pub(super) fn new(
+        keyspace: &'k Keyspace,
+        view: View<'k>,
+        mode: Mode,
+        run: &RunIdentity,
+        scratch: &'k mut Scratch,
+    ) -> Txn<'k> {
+        scratch.clear();
+        let databases = keyspace.databases();
+        let (remapped, flushed) = (Vec::new(), Vec::new());
+        let run = run.clone();
+        Txn { keyspace, view, mode, scratch, databases, remapped, flushed, sequence: 0, run, rng: None, quiet: false }
+    }
+
+    /// The time, unix milliseconds; the same in every rerun.
+    pub fn now_ms(&self) -> u64 {
+        self.run.now_ms
+    }
+
+    /// The time, unix microseconds; the same in every rerun.
+    pub fn now_us(&self) -> u64 {
+        self.run.now_us
+    }
+
+    /// Random choices; the same in every rerun.
+    pub fn rng(&mut self) -> &mut Rng {
+        self.rng.get_or_insert_with(|| Rng::new(self.run.seed))
+    }
+
+    /// The keyspace, for its settings and figures.
+    pub fn keyspace(&self) -> &'k Keyspace {
+        self.keyspace
+    }
+
+    /// Where the run runs.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Reads count as no use in the hot tier (CLIENT NO-TOUCH, OBJECT).
+    pub fn set_quiet(&mut self, quiet: bool) {
+        self.quiet = quiet;
+    }
+
+    /// Refuses to go on when a worker would have to do this much work at once (elements or rows); a worker's bound is a few
+    /// thousand cheap steps.
+    pub fn expect_work(&self, steps: u64) -> Outcome {
+        if self.mode == Mode::Worker && steps > super::WORKER_STEPS_MAX { Err(Stop::Heavy) } else { Ok(()) }
+    }
+
+    /// A logical database as this run sees it.
+    pub fn database(&self, number: u32) -> Outcome<&Arc<Database>> {
+        self.databases.get(number as usize).ok_or(Stop::Error(Error::text("ERR DB index is out of range")))
+    }
+
+    /// How many logical databases there are.
+    pub fn database_count(&self) -> u32 {
+        self.databases.len() as u32
+    }
+
+    fn namespace(&self, database: u32) -> Namespace {
+        self.databases.get(database as usize).map_or(Namespace(0), |database| database.namespace())
+    }
+
+    /// The key of these bytes in a logical database.
+    pub fn key(&self, database: u32, name: &[u8]) -> Key {
+        let position = Position::of_key(&self.keyspace.seed, name);
+        let row = head_row(self.namespace(database), position, name);
+        Key { row, stripe: StripeId::of(position), database }
+    }
+
+    /// The key of a head row met in a scan of a logical database.
+    pub fn key_of_row(&self, database: u32, row: &[u8]) -> Option<Key> {
+        let (_, position, _) = crate::encoding::row::split_head_row(row)?;
+        Some(Key { row: RowKey::from_slice(row), stripe: StripeId::of(position), database })
+    }
+
+    // ---- reading
+
+    /// Reads one row: own writes, hot tier, RocksDB.
+    fn fetch(&mut self, family: Family, row: &[u8]) -> Outcome<Option<Arc<[u8]>>> {
+        if let Some(written) = self.scratch.overlay.get(family, row) {
+            return Ok(written.map(Arc::from));
+        }
+        self.fetch_stored(family, row)
+    }
+
+    fn fetch_stored(&mut self, family: Family, row: &[u8]) -> Outcome<Option<Arc<[u8]>>> {
+        if self.mode == Mode::Heavy {
+            return Ok(self.view.get(family, row)?);
+        }
+        let hot_key = super::hot_key(family, row);
+        let hot = &self.keyspace.hot;
+        match if self.quiet { hot.get_quiet(&hot_key) } else { hot.get(&hot_key) } {
+            Lookup::Hit(value) => return Ok(Some(value)),
+            Lookup::Absent => return Ok(None),
+            Lookup::Miss => {}
+        }
+        let value = self.view.get(family, row)?;
+        if self.mode == Mode::Worker {
+            self.keyspace.figures.count_memory_hit();
+        }
+        if self.mode.fills_hot_tier() && !self.quiet {
+            match &value {
+                Some(value) => hot.put(&hot_key, value, Source::Fill),
+                None => hot.put_absent(&hot_key, Source::Fill),
+            }
+        }
+        Ok(value)
+    }
+
+    /// Loads a key's head; an expired key is no key.
+    pub fn load(&mut self, key: &Key) -> Outcome<Option<Stored>> {
+        let Some(value) = self.fetch(Family::Keys, &key.row)? else { return Ok(None) };
+        let stored = Stored::decode(value)?;
+        if stored.expiry.is_some_and(|expiry| expiry.at_ms <= self.run.now_ms) { Ok(None) } else { Ok(Some(stored)) }
+    }
+
+    /// Loads a key's head, due or not. For the expirer.
+    pub(super) fn load_even_expired(&mut self, key: &Key) -> Outcome<Option<Stored>> {
+        self.fetch(Family::Keys, &key.row)?.map(Stored::decode).transpose()
+    }
+
+    /// Loads a key that must have this type, if it exists.
+    pub fn load_typed(&mut self, key: &Key, data_type: DataType) -> Outcome<Option<Stored>> {
+        match self.load(key)? {
+            Some(stored) if stored.data_type != data_type => Err(Error::WrongType.into()),
+            stored => Ok(stored),
+        }
+    }
+
+    /// Reads an element row.
+    pub fn element(&mut self, family: Family, row: &[u8]) -> Outcome<Option<Arc<[u8]>>> {
+        self.fetch(family, row)
+    }
+
+    /// Visits rows from `lower` (included) to `upper` (excluded), own writes merged in, until the visitor breaks.
+    pub fn scan(
+        &mut self,
+        family: Family,
+        lower: &[u8],
+        upper: &[u8],
+        direction: Direction,
+        mut visit: impl FnMut(&[u8], &[u8]) -> Outcome<ControlFlow<()>>,
+    ) -> Outcome {
+        if self.scratch.overlay.is_empty() {
+            return self.view.scan(family, lower, upper, direction, visit);
+        }
+        let mut own = self.scratch.overlay.range(family, lower, upper);
+        if direction == Direction::Up {
+            own.reverse();
+        }
+        // `own` is consumed from its end, in the scan's direction.
+        let comes_first = |own: &[u8], row: &[u8]| match direction {
+            Direction::Up => own < row,
+            Direction::Down => own > row,
+        };
+        let mut ended = false;
+        self.view.scan(family, lower, upper, direction, |row, value| {
+            while let Some(&(own_row, own_value)) = own.last() {
+                if !comes_first(own_row, row) {
+                    break;
+                }
+                own.pop();
+                if let Some(own_value) = own_value
+                    && visit(own_row, own_value)?.is_break()
+                {
+                    ended = true;
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+            let flow = match own.last() {
+                Some(&(own_row, own_value)) if own_row == row => {
+                    own.pop();
+                    own_value.map_or(Ok(ControlFlow::Continue(())), |own_value| visit(own_row, own_value))?
+                }
+                _ => visit(row, value)?,
+            };
+            ended = flow.is_break();
+            Ok::<_, Stop>(flow)
+        })?;
+        while let (false, Some((row, value))) = (ended, own.pop()) {
+            if let Some(value) = value {
+                ended = visit(row, value)?.is_break();
+            }
+        }
+        Ok(())
+    }
+
+    /// Says that the run has looked at keys it holds no lock on (SCAN, RANDOMKEY): its reply waits for everything committed.
+    pub fn saw_everything(&mut self) {
+        self.sequence = self.sequence.max(self.view.db.latest_sequence());
+    }
+
+    // ---- writing
+
+    /// The state of a key before the run; read once, before its first change.
+    fn state(&mut self, key: &Key) -> Outcome<usize> {
+        let found = self.scratch.states.iter().rposition(|state| state.key.row == key.row);
+        if let Some(index) = found {
+            return Ok(index);
+        }
+        let before = self.fetch_stored(Family::Keys, &key.row)?;
+        self.scratch.states.push(KeyState { key: key.clone(), before, changed: false });
+        Ok(self.scratch.states.len() - 1)
+    }
+
+    /// Writes a key's head, replacing whatever the key was. Rows of a replaced collection die with it.
+    pub fn save(&mut self, key: &Key, head: NewHead<'_>) -> Outcome {
+        self.save_with(key, head, |_| {})
+    }
+
+    /// Like `save`, with `write` appending to the whole value (or a spread head's extra) in place.
+    pub fn save_with(&mut self, key: &Key, head: NewHead<'_>, write: impl FnOnce(&mut Vec<u8>)) -> Outcome {
+        check_len(key.name().len())?;
+        let index = self.state(key)?;
+        let expiry = match head.expires_at_ms {
+            None => None,
+            Some(at_ms) => Some(self.file_hint(index, at_ms)?),
+        };
+        let head = Head { data_type: head.data_type, note: head.note, expiry, body: head.body };
+        self.scratch.states[index].changed = true;
+        self.scratch.overlay.put_with(Family::Keys, &key.row, |out| {
+            head.encode(out);
+            write(out);
+        });
+        Ok(())
+    }
+
+    /// The hint for a new expiry: an older hint that is not later serves as well.
+    fn file_hint(&self, state: usize, at_ms: u64) -> Outcome<Expiry> {
+        let old = match &self.scratch.states[state].before {
+            Some(value) => Head::decode(value)?.expiry,
+            None => None,
+        };
+        let hint_ms = match old {
+            Some(old) if old.hint_ms <= at_ms && old.hint_ms > self.run.now_ms => old.hint_ms,
+            _ => at_ms,
+        };
+        Ok(Expiry { at_ms, hint_ms })
+    }
+
+    /// Removes a key, expired or not. True if there was a live one.
+    pub fn delete(&mut self, key: &Key) -> Outcome<bool> {
+        let live = self.load(key)?.is_some();
+        let index = self.state(key)?;
+        let written = self.scratch.overlay.get(Family::Keys, &key.row);
+        let stands = written.map_or(self.scratch.states[index].before.is_some(), |value| value.is_some());
+        if stands {
+            self.scratch.states[index].changed |= live;
+            self.scratch.overlay.delete(Family::Keys, &key.row);
+        }
+        Ok(live)
+    }
+
+    /// Removes a key whose time is up. Unlike a client's delete of it, this counts as a change.
+    pub(super) fn remove_expired(&mut self, key: &Key) -> Outcome {
+        let index = self.state(key)?;
+        self.scratch.states[index].changed = true;
+        self.scratch.overlay.delete(Family::Keys, &key.row);
+        Ok(())
+    }
+
+    /// Changes only a key's expiry; the key must be the one loaded.
+    pub fn set_expiry(&mut self, key: &Key, stored: &Stored, expires_at_ms: Option<u64>) -> Outcome {
+        let head = NewHead { data_type: stored.data_type, note: stored.note, expires_at_ms, body: stored.body() };
+        self.save(key, head)
+    }
+
+    /// Sets an element row under a key.
+    pub fn put_element(&mut self, key: &Key, family: Family, row: &[u8], value: &[u8]) -> Outcome {
+        check_len(row.len())?;
+        let index = self.state(key)?;
+        self.scratch.states[index].changed = true;
+        self.scratch.overlay.put(family, row, value);
+        Ok(())
+    }
+
+    /// Removes an element row under a key.
+    pub fn delete_element(&mut self, key: &Key, family: Family, row: &[u8]) -> Outcome {
+        let index = self.state(key)?;
+        self.scratch.states[index].changed = true;
+        self.scratch.overlay.delete(family, row);
+        Ok(())
+    }
+
+    /// A place for a new spread collection under a key, with a version never used before.
+    pub fn new_place(&self, key: &Key) -> Place {
+        let namespace = self.namespace(key.database);
+        Place { namespace, slot: key.slot(), version: Version(self.keyspace.next_version()) }
+    }
+
+    /// A place to go back to if a command within the run fails.
+    pub fn mark(&self) -> Mark {
+        self.scratch.overlay.mark()
+    }
+
+    /// Takes back all writes since `mark`.
+    pub fn rewind(&mut self, mark: Mark) {
+        self.scratch.overlay.rewind(mark);
+    }
+
+    /// Rows written so far.
+    pub fn writes(&self) -> usize {
+        self.scratch.overlay.len()
+    }
+
+    /// Room for building a value; give it back with `return_buffer`.
+    pub fn take_buffer(&mut self) -> Vec<u8> {
+        let mut buffer = std::mem::take(&mut self.scratch.buffer);
+        buffer.clear();
+        buffer
+    }
+
+    /// Gives the room back.
+    pub fn return_buffer(&mut self, buffer: Vec<u8>) {
+        self.scratch.buffer = buffer;
+    }
+
+    // ---- whole databases (only alone in the keyspace)
+
+    /// Empties a database: it gets a fresh namespace, the old one is queued for removal.
+    pub fn flush_database(&mut self, number: u32) -> Outcome {
+        self.require_alone()?;
+        let old = Arc::clone(self.database(number)?);
+        // Writes of this run to the old namespace are void.
+        let fresh = Database::new(Namespace(self.keyspace.next_namespace()));
+        Arc::make_mut(&mut self.databases)[number as usize] = fresh;
+        self.flushed.push(old);
+        self.remapped.push(number);
+        Ok(())
+    }
+
+    /// Exchanges two databases.
+    pub fn swap_databases(&mut self, a: u32, b: u32) -> Outcome {
+        self.require_alone()?;
+        self.database(a)?;
+        self.database(b)?;
+        if a != b {
+            Arc::make_mut(&mut self.databases).swap(a as usize, b as usize);
+            self.remapped.extend([a, b]);
+        }
+        Ok(())
+    }
+
+    fn require_alone(&self) -> Outcome {
+        match self.mode {
+            Mode::Alone => Ok(()),
+            _ => Err(Stop::Unavailable("a whole-keyspace command ran without the gate".to_owned())),
+        }
+    }
+
+    /// Keys in a database, this run's changes included.
+    pub fn database_size(&mut self, number: u32) -> Outcome<u64> {
+        let database = Arc::clone(self.database(number)?);
+        let namespace = database.namespace();
+        self.sequence = self.sequence.max(self.view.db.latest_sequence());
+        let mut size = database.keys() as i64;
+        for state in &self.scratch.states {
+            if crate::encoding::row::split_head_row(&state.key.row).is_none_or(|(of, _, _)| of != namespace) {
+                continue;
+            }
+            if let Some(written) = self.scratch.overlay.get(Family::Keys, &state.key.row) {
+                size += i64::from(written.is_some()) - i64::from(state.before.is_some());
+            }
+        }
+        Ok(size.max(0) as u64)
+    }
+}
+
+/// Refuses keys and elements that a row key cannot hold.
+fn check_len(len: usize) -> Outcome {
+    if len > KEY_LEN_MAX { Err(Error::TooLong(KEY_LEN_MAX).into()) } else { Ok(()) }
+}

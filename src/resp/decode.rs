@@ -1,0 +1,637 @@
+//! Finds one request after the other in a query buffer.
+//!
+//! A request is either a multibulk (`*2`, `$3`, `GET`, `$1`, `k`, each with CRLF) or an inline line. The
+//! decoder keeps how far it has come, so that a request arriving byte by byte is looked at once; the
+//! bytes themselves stay in the caller's buffer, and the arguments of a multibulk are ranges of it.
+//! Inline arguments are unquoted into a buffer of the decoder. Both lists are reused: no allocation
+//! per request once warm. Memory grows with the bytes received, never with a number announced.
+//!
+//! As in Redis, the byte after a CR and the two bytes after a bulk are not looked at, and a line is
+//! not recognised once a NUL byte precedes its end.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use crate::base::number::{is_blank, parse_i64};
+use crate::resp::args::{ArgRange, Args};
+
+/// A line (inline request, or the count of a multibulk or bulk) may be this long without its end.
+const LINE_LEN_MAX: usize = 64 * 1024;
+/// A multibulk may announce this many arguments.
+const MULTIBULK_COUNT_MAX: i64 = i32::MAX as i64;
+/// Clients that are not authenticated may send this many arguments ...
+const UNAUTHENTICATED_COUNT_MAX: i64 = 10;
+/// ... of this many bytes.
+const UNAUTHENTICATED_BULK_MAX: i64 = 16384;
+/// After a larger request the lists shrink back to this many arguments and inline bytes.
+const RANGES_KEPT: usize = 1024;
+const INLINE_BYTES_KEPT: usize = 16 * 1024;
+
+/// What this client may send at this moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The longest bulk, in bytes (proto-max-bulk-len).
+    pub bulk_len_max: u64,
+    /// False while the client still has to authenticate.
+    pub authenticated: bool,
+}
+
+/// What was found at the beginning of the buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decoded {
+    /// The request goes on past the buffer's end.
+    Incomplete {
+        /// The buffer must at least have this many bytes in total; 0 if unknown. It is what the
+        /// client says: grow towards it as bytes arrive.
+        wanted: usize,
+    },
+    /// A request; its arguments can now be viewed.
+    Complete {
+        /// The bytes it takes at the buffer's beginning.
+        consumed: usize,
+    },
+    /// Nothing to run: a blank line, or a multibulk of no arguments.
+    Empty {
+        /// The bytes it takes at the buffer's beginning.
+        consumed: usize,
+    },
+}
+
+/// Why a request cannot be understood. The client is told and then disconnected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProtocolError {
+    /// The count after `*` is not a number, or too large.
+    MultibulkLength,
+    /// Too many arguments before authentication.
+    UnauthenticatedMultibulkLength,
+    /// The line of a multibulk's count does not end.
+    MultibulkCountTooLong,
+    /// An argument does not begin with `$` but with this byte.
+    ExpectedDollar(u8),
+    /// The length after `$` is not a number, or too large.
+    BulkLength,
+    /// Too long an argument before authentication.
+    UnauthenticatedBulkLength,
+    /// The line of a bulk's length does not end.
+    BulkCountTooLong,
+    /// An inline request does not end.
+    InlineTooLong,
+    /// A quote in an inline request is not closed, or not followed by a blank.
+    UnbalancedQuotes,
+}
+
+impl ProtocolError {
+    /// The text that follows `-ERR ` in the reply.
+    pub fn text(&self) -> Cow<'static, [u8]> {
+        let text: &'static str = match self {
+            ProtocolError::ExpectedDollar(byte) => {
+                let mut text = b"Protocol error: expected '$', got '".to_vec();
+                // The reply is one line.
+                text.push(if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte });
+                text.push(b'\'');
+                return Cow::Owned(text);
+            }
+            ProtocolError::MultibulkLength => "Protocol error: invalid multibulk length",
+            ProtocolError::UnauthenticatedMultibulkLength => {
+                "Protocol error: unauthenticated multibulk length"
+            }
+            ProtocolError::MultibulkCountTooLong => "Protocol error: too big mbulk count string",
+            ProtocolError::BulkLength => "Protocol error: invalid bulk length",
+            ProtocolError::UnauthenticatedBulkLength => "Protocol error: unauthenticated bulk length",
+            ProtocolError::BulkCountTooLong => "Protocol error: too big bulk count string",
+            ProtocolError::InlineTooLong => "Protocol error: too big inline request",
+            ProtocolError::UnbalancedQuotes => "Protocol error: unbalanced quotes in request",
+        };
+        Cow::Borrowed(text.as_bytes())
+    }
+}
+
+impl fmt::Display for ProtocolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.text()))
+    }
+}
+
+impl std::error::Error for ProtocolError {}
+
+/// What the decoder is in the middle of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Not a byte of the request was seen.
+    Start,
+    /// In an inline request.
+    Inline,
+    /// In the count of a multibulk.
+    Count,
+    /// In the length of the next argument.
+    BulkLength,
+    /// In an argument of this many bytes.
+    Bulk(usize),
+    /// All arguments are known.
+    Done,
+}
+
+/// Decodes the requests of one connection.
+#[derive(Debug)]
+pub struct Decoder {
+    state: State,
+    /// Where the current line or bulk begins.
+    position: usize,
+    /// Up to where the current line was searched for its end.
+    scanned: usize,
+    /// Arguments still to come.
+    remaining: i64,
+    ranges: Vec<ArgRange>,
+    is_inline: bool,
+    /// The unquoted arguments of an inline request.
+    inline_bytes: Vec<u8>,
+}
+
+impl Default for Decoder {
+    fn default() -> Decoder {
+        Decoder::new()
+    }
+}
+
+impl Decoder {
+    /// A decoder at the beginning of a request.
+    pub fn new() -> Decoder {
+        Decoder {
+            state: State::Start,
+            position: 0,
+            scanned: 0,
+            remaining: 0,
+            ranges: Vec::new(),
+            is_inline: false,
+            inline_bytes: Vec::new(),
+        }
+    }
+
+    /// Forgets the current request. Called before each new one.
+    pub fn reset(&mut self) {
+        self.state = State::Start;
+        self.position = 0;
+        self.scanned = 0;
+        self.remaining = 0;
+        self.is_inline = false;
+        self.ranges.clear();
+        self.inline_bytes.clear();
+        if self.ranges.capacity() > RANGES_KEPT {
+            self.ranges.shrink_to(RANGES_KEPT);
+        }
+        if self.inline_bytes.capacity() > INLINE_BYTES_KEPT {
+            self.inline_bytes.shrink_to(INLINE_BYTES_KEPT);
+        }
+    }
+
+    /// Memory held by the decoder itself, in bytes.
+    pub fn bytes(&self) -> usize {
+        size_of::<Decoder>() + self.ranges.capacity() * size_of::<ArgRange>() + self.inline_bytes.capacity()
+    }
+
+    /// The arguments of a complete request. `buf` is the buffer given to [`Decoder::decode`].
+    pub fn args<'a>(&'a self, buf: &'a [u8]) -> Args<'a> {
+        Args::new(if self.is_inline { &self.inline_bytes } else { buf }, &self.ranges)
+    }
+
+    /// Looks at `buf`, which begins with the request's first byte and holds at least what it held
+    /// at the last call, if the request was incomplete then.
+    pub fn decode(&mut self, buf: &[u8], limits: &Limits) -> Result<Decoded, ProtocolError> {
+        loop {
+            let step = match self.state {
+                State::Start => match buf.first() {
+                    None => Some(Decoded::Incomplete { wanted: 0 }),
+                    Some(b'*') => self.enter(State::Count, 0),
+                    Some(_) => self.enter(State::Inline, 0),
+                },
+                State::Inline => Some(self.decode_inline(buf)?),
+                State::Count => self.decode_count(buf, limits)?,
+                State::BulkLength => self.decode_bulk_length(buf, limits)?,
+                State::Bulk(len) => self.decode_bulk(buf, len),
+                State::Done => Some(Decoded::Complete { consumed: self.position }),
+            };
+            if let Some(decoded) = step {
+                return Ok(decoded);
+            }
+        }
+    }
+
+    fn enter(&mut self, state: State, position: usize) -> Option<Decoded> {
+        self.state = state;
+        self.position = position;
+        self.scanned = position;
+        None
+    }
+
+    /// Finds the end of the line at `position`; `buf[position..end]` is the line.
+    fn find_line_end(&mut self, buf: &[u8], end_byte: u8) -> Option<usize> {
+        let unseen = buf.get(self.scanned..).unwrap_or_default();
+        match unseen.iter().position(|&b| b == end_byte || b == 0) {
+            Some(offset) => {
+                self.scanned += offset;
+                (buf[self.scanned] == end_byte).then_some(self.scanned)
+            }
+            None => {
+                self.scanned = buf.len();
+                None
+            }
+        }
+    }
+
+    fn line_is_too_long(&self, buf: &[u8]) -> bool {
+        buf.len() - self.position > LINE_LEN_MAX
+    }
+
+    fn decode_count(&mut self, buf: &[u8], limits: &Limits) -> Result<Option<Decoded>, ProtocolError> {
+        let Some(end) = self.find_line_end(buf, b'\r') else {
+            if self.line_is_too_long(buf) {
+                return Err(ProtocolError::MultibulkCountTooLong);
+            }
+            return Ok(Some(Decoded::Incomplete { wanted: 0 }));
+        };
+        let next = end + 2;
+        if buf.len() < next {
+            return Ok(Some(Decoded::Incomplete { wanted: next }));
+        }
+        let count = parse_i64(&buf[self.position + 1..end])
+            .filter(|&count| count <= MULTIBULK_COUNT_MAX)
+            .ok_or(ProtocolError::MultibulkLength)?;
+        if count > UNAUTHENTICATED_COUNT_MAX && !limits.authenticated {
+            return Err(ProtocolError::UnauthenticatedMultibulkLength);
+        }
+        if count <= 0 {
+            self.reset();
+            return Ok(Some(Decoded::Empty { consumed: next }));
+        }
+        self.remaining = count;
+        Ok(self.enter(State::BulkLength, next))
+    }
+
+    fn decode_bulk_length(&mut self, buf: &[u8], limits: &Limits) -> Result<Option<Decoded>, ProtocolError> {
+        let Some(end) = self.find_line_end(buf, b'\r') else {
+            if self.line_is_too_long(buf) {
+                return Err(ProtocolError::BulkCountTooLong);
+            }
+            return Ok(Some(Decoded::Incomplete { wanted: 0 }));
+        };
+        let next = end + 2;
+        if buf.len() < next {
+            return Ok(Some(Decoded::Incomplete { wanted: next }));
+        }
+        let first = buf[self.position];
+        if first != b'$' {
+            return Err(ProtocolError::ExpectedDollar(first));
+        }
+        let len = parse_i64(&buf[self.position + 1..end]).ok_or(ProtocolError::BulkLength)?;
+        if u64::try_from(len).map_or(true, |len| len > limits.bulk_len_max) {
+            return Err(ProtocolError::BulkLength);
+        }
+        if len > UNAUTHENTICATED_BULK_MAX && !limits.authenticated {
+            return Err(ProtocolError::UnauthenticatedBulkLength);
+        }
+        let len = usize::try_from(len).map_err(|_| ProtocolError::BulkLength)?;
+        Ok(self.enter(State::Bulk(len), next))
+    }
+
+    fn decode_bulk(&mut self, buf: &[u8], len: usize) -> Option<Decoded> {
+        let next = self.position.saturating_add(len).saturating_add(2);
+        if buf.len() < next {
+            return Some(Decoded::Incomplete { wanted: next });
+        }
+        self.ranges.push(ArgRange::new(self.position, len));
+        self.remaining -= 1;
+        self.enter(if self.remaining == 0 { State::Done } else { State::BulkLength }, next)
+    }
+
+    fn decode_inline(&mut self, buf: &[u8]) -> Result<Decoded, ProtocolError> {
+        let Some(end) = self.find_line_end(buf, b'\n') else {
+            if self.line_is_too_long(buf) {
+                return Err(ProtocolError::InlineTooLong);
+            }
+            return Ok(Decoded::Incomplete { wanted: 0 });
+        };
+        let line = &buf[..end];
+        split_inline(line.strip_suffix(b"\r").unwrap_or(line), &mut self.inline_bytes, &mut self.ranges)?;
+        let consumed = end + 1;
+        if self.ranges.is_empty() {
+            self.reset();
+            return Ok(Decoded::Empty { consumed });
+        }
+        self.is_inline = true;
+        self.enter(State::Done, consumed);
+        Ok(Decoded::Complete { consumed })
+    }
+}
+
+/// Splits a line at blanks; arguments may be quoted, `"..."` with escapes and `'...'` without.
+fn split_inline(line: &[u8], bytes: &mut Vec<u8>, ranges: &mut Vec<ArgRange>) -> Result<(), ProtocolError> {
+    let mut rest = line;
+    loop {
+        let blanks = rest.iter().take_while(|&&b| is_blank(b)).count();
+        rest = &rest[blanks..];
+        if rest.is_empty() {
+            return Ok(());
+        }
+        let start = bytes.len();
+        rest = take_inline_argument(rest, bytes)?;
+        ranges.push(ArgRange::new(start, bytes.len() - start));
+    }
+}
+
+/// Unquotes the argument at the beginning of `rest` and answers what follows it. Quotes may begin in
+/// the middle of an argument, but always end it.
+fn take_inline_argument<'a>(mut rest: &'a [u8], bytes: &mut Vec<u8>) -> Result<&'a [u8], ProtocolError> {
+    loop {
+        match *rest {
+            [] | [b' ' | b'\n' | b'\r' | b'\t', ..] => return Ok(rest),
+            [b'"', ref quoted @ ..] => return take_double_quoted(quoted, bytes),
+            [b'\'', ref quoted @ ..] => return take_single_quoted(quoted, bytes),
+            [byte, ref after @ ..] => {
+                bytes.push(byte);
+                rest = after;
+            }
+        }
+    }
+}
+
+fn take_double_quoted<'a>(mut rest: &'a [u8], bytes: &mut Vec<u8>) -> Result<&'a [u8], ProtocolError> {
+    loop {
+        rest = match *rest {
+            [b'"', ref after @ ..] => return closed(after),
+            [b'\\', b'x', high, low, ref after @ ..]
+                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
+            {
+                bytes.push(hex_value(high) << 4 | hex_value(low));
+                after
+            }
+            [b'\\', escaped, ref after @ ..] => {
+                bytes.push(match escaped {
+                    b'n' => b'\n',
+                    b'r' => b'\r',
+                    b't' => b'\t',
+                    b'b' => 8,
+                    b'a' => 7,
+                    other => other,
+                });
+                after
+            }
+            [byte, ref after @ ..] => {
+                bytes.push(byte);
+                after
+            }
+            [] => return Err(ProtocolError::UnbalancedQuotes),
+        };
+    }
+}
+
+fn take_single_quoted<'a>(mut rest: &'a [u8], bytes: &mut Vec<u8>) -> Result<&'a [u8], ProtocolError> {
+    loop {
+        rest = match *rest {
+            [b'\'', ref after @ ..] => return closed(after),
+            [b'\\', b'\'', ref after @ ..] => {
+                bytes.push(b'\'');
+                after
+            }
+            [byte, ref after @ ..] => {
+                bytes.push(byte);
+                after
+            }
+            [] => return Err(ProtocolError::UnbalancedQuotes),
+        };
+    }
+}
+
+/// A closing quote must end its argument.
+fn closed(after: &[u8]) -> Result<&[u8], ProtocolError> {
+    match after.first() {
+        Some(&byte) if !is_blank(byte) => Err(ProtocolError::UnbalancedQuotes),
+        _ => Ok(after),
+    }
+}
+
+fn hex_value(digit: u8) -> u8 {
+    char::from(digit).to_digit(16).unwrap_or(0) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Decoded, Decoder, Limits, ProtocolError};
+    use crate::base::random::Rng;
+
+    const LIMITS: Limits = Limits { bulk_len_max: 512 << 20, authenticated: true };
+    const STRANGER: Limits = Limits { authenticated: false, ..LIMITS };
+
+    type Request = Vec<Vec<u8>>;
+
+    /// Decodes all requests of a buffer that is whole.
+    fn decode_all(bytes: &[u8], limits: &Limits) -> Result<Vec<Request>, ProtocolError> {
+        decode_pieces([bytes], limits)
+    }
+
+    /// Decodes a stream that arrives in pieces.
+    fn decode_pieces<'a>(
+        pieces: impl IntoIterator<Item = &'a [u8]>,
+        limits: &Limits,
+    ) -> Result<Vec<Request>, ProtocolError> {
+        let (mut decoder, mut buf, mut requests) = (Decoder::new(), Vec::new(), Vec::new());
+        for piece in pieces {
+            buf.extend_from_slice(piece);
+            loop {
+                let consumed = match decoder.decode(&buf, limits)? {
+                    Decoded::Incomplete { wanted } => {
+                        assert!(wanted == 0 || wanted > buf.len(), "{wanted} of {}", buf.len());
+                        break;
+                    }
+                    Decoded::Empty { consumed } => consumed,
+                    Decoded::Complete { consumed } => {
+                        requests.push(decoder.args(&buf).iter().map(<[u8]>::to_vec).collect());
+                        consumed
+                    }
+                };
+                decoder.reset();
+                buf.drain(..consumed);
+            }
+        }
+        Ok(requests)
+    }
+
+    fn encode(request: &[Vec<u8>]) -> Vec<u8> {
+        let mut bytes = format!("*{}\r\n", request.len()).into_bytes();
+        for arg in request {
+            bytes.extend_from_slice(format!("${}\r\n", arg.len()).as_bytes());
+            bytes.extend_from_slice(arg);
+            bytes.extend_from_slice(b"\r\n");
+        }
+        bytes
+    }
+
+    fn line(text: &str) -> Result<Vec<Request>, ProtocolError> {
+        decode_all(text.as_bytes(), &LIMITS)
+    }
+
+    fn request(args: &[&str]) -> Request {
+        args.iter().map(|arg| arg.as_bytes().to_vec()).collect()
+    }
+
+    fn error_of(bytes: &[u8], limits: &Limits) -> String {
+        let error = decode_all(bytes, limits).unwrap_err();
+        String::from_utf8_lossy(&error.text()).into_owned()
+    }
+
+    #[test]
+    fn requests_decode_alike_however_the_stream_is_cut() {
+        let stream = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$0\r\n\r\nPING \"a b\"\r\n\r\n*0\r\n*-1\r\n*1\r\n$4\r\nQUIT\r\nGET k\n";
+        let expected = [
+            request(&["SET", "k", ""]),
+            request(&["PING", "a b"]),
+            request(&["QUIT"]),
+            request(&["GET", "k"]),
+        ];
+        assert_eq!(decode_all(stream, &LIMITS).unwrap(), expected);
+        for at in 0..stream.len() {
+            assert_eq!(
+                decode_pieces([&stream[..at], &stream[at..]], &LIMITS).unwrap(),
+                expected,
+                "cut at {at}"
+            );
+        }
+        assert_eq!(decode_pieces(stream.chunks(1), &LIMITS).unwrap(), expected);
+    }
+
+    #[test]
+    fn random_requests_come_back_as_they_were_encoded() {
+        let mut rng = Rng::new(20);
+        for _ in 0..300 {
+            let requests: Vec<Request> = (0..1 + rng.below(4))
+                .map(|_| {
+                    let mut arg =
+                        || (0..rng.below(40)).map(|_| b"a\r\n$*\0"[rng.below(6) as usize]).collect();
+                    (0..5).map(|_| arg()).collect()
+                })
+                .collect();
+            let stream: Vec<u8> = requests.iter().flat_map(|request| encode(request)).collect();
+            let piece_len = 1 + rng.below(60) as usize;
+            assert_eq!(decode_pieces(stream.chunks(piece_len), &LIMITS).unwrap(), requests);
+        }
+    }
+
+    #[test]
+    fn random_bytes_never_panic_and_cuts_do_not_change_the_outcome() {
+        let mut rng = Rng::new(21);
+        let alphabet = b"*$\r\n\r\n0123-\"'\\x aA\0";
+        for _ in 0..20_000 {
+            let len = rng.below(24);
+            let bytes: Vec<u8> =
+                (0..len).map(|_| alphabet[rng.below(alphabet.len() as u64) as usize]).collect();
+            assert_eq!(
+                decode_all(&bytes, &LIMITS),
+                decode_pieces(bytes.chunks(1), &LIMITS),
+                "{}",
+                bytes.escape_ascii()
+            );
+        }
+    }
+
+    #[test]
+    fn errors_have_the_texts_of_redis() {
+        for text in
+            ["*a\r\n", "*\r\n", "* 1\r\n", "*+1\r\n", "*01\r\n", "*1x\r\n", "*-0\r\n", "*2147483648\r\n"]
+        {
+            assert_eq!(
+                error_of(text.as_bytes(), &LIMITS),
+                "Protocol error: invalid multibulk length",
+                "{text}"
+            );
+        }
+        for text in ["$-1", "$a", "$536870913", "$4x", "$-0", "$00", "$12345678901234567890"] {
+            let bytes = format!("*1\r\n{text}\r\n");
+            assert_eq!(error_of(bytes.as_bytes(), &LIMITS), "Protocol error: invalid bulk length", "{text}");
+        }
+        assert_eq!(error_of(b"*1\r\n:4\r\n", &LIMITS), "Protocol error: expected '$', got ':'");
+        assert_eq!(error_of(b"*1\r\n\r\n", &LIMITS), "Protocol error: expected '$', got ' '");
+        assert_eq!(error_of(b"*2\r\n$4\r\nPING\r\n*1\r\n", &LIMITS), "Protocol error: expected '$', got '*'");
+        assert_eq!(
+            ProtocolError::ExpectedDollar(0xff).text().as_ref(),
+            b"Protocol error: expected '$', got '\xff'"
+        );
+        for text in
+            ["\"PING\r\n", "'PING\r\n", "\"PING\"x\r\n", "'PING'x\r\n", "PING x\"\r\n", "PING \"a\\\"\r\n"]
+        {
+            let expected = "Protocol error: unbalanced quotes in request";
+            assert_eq!(error_of(text.as_bytes(), &LIMITS), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_stranger_may_send_little() {
+        let count = "Protocol error: unauthenticated multibulk length";
+        assert_eq!(error_of(b"*11\r\n", &STRANGER), count);
+        assert_eq!(error_of(b"*10\r\n$16385\r\n", &STRANGER), "Protocol error: unauthenticated bulk length");
+        assert_eq!(decode_all(b"*10\r\n$16384\r\n", &STRANGER), Ok(vec![]));
+        assert_eq!(error_of(b"*2147483648\r\n", &STRANGER), "Protocol error: invalid multibulk length");
+    }
+
+    #[test]
+    fn a_line_without_end_is_refused_beyond_64_kilobytes() {
+        let starts = [
+            ("*", "Protocol error: too big mbulk count string"),
+            ("*1\r\n$", "Protocol error: too big bulk count string"),
+            ("1", "Protocol error: too big inline request"),
+            // A NUL byte hides the end of its line.
+            ("PING \0\r\n", "Protocol error: too big inline request"),
+        ];
+        for (start, text) in starts {
+            let line_start = start.find('$').unwrap_or(0);
+            let mut bytes = start.as_bytes().to_vec();
+            bytes.resize(line_start + 65536, b'1');
+            assert_eq!(decode_all(&bytes, &LIMITS), Ok(vec![]), "{start}");
+            bytes.push(b'1');
+            assert_eq!(error_of(&bytes, &LIMITS), text);
+        }
+    }
+
+    #[test]
+    fn inline_arguments_are_unquoted() {
+        let cases: [(&str, &[&str]); 14] = [
+            ("PING\n", &["PING"]),
+            (" PING  a \r\n", &["PING", "a"]),
+            ("PING\ta\r\n", &["PING", "a"]),
+            ("PING a\rb\r\n", &["PING", "a", "b"]),
+            ("PING \x0b\x0cx\r\n", &["PING", "x"]),
+            ("PING a\x0bb\r\n", &["PING", "a\x0bb"]),
+            ("PI\"NG\" a\"b c\"\r\n", &["PING", "ab c"]),
+            ("PING \"\" ''\r\n", &["PING", "", ""]),
+            ("\"P\\x49NG\"\r\n", &["PING"]),
+            ("PING \"\\x4\" \"\\xzz\"\r\n", &["PING", "x4", "xzz"]),
+            ("PING \"a\\n\\r\\t\\b\\a\\\\\\\"q\\z\"\r\n", &["PING", "a\n\r\t\x08\x07\\\"qz"]),
+            ("PING 'it\\'s' 'a\\n'\r\n", &["PING", "it's", "a\\n"]),
+            ("PING a\\nb\r\n", &["PING", "a\\nb"]),
+            ("\r\nPING\r\r\n", &["PING"]),
+        ];
+        for (text, args) in cases {
+            assert_eq!(line(text), Ok(vec![request(args)]), "{}", text.escape_debug());
+        }
+        assert_eq!(line("\r\n   \r\n\n*-99999999999\r\n"), Ok(vec![]));
+    }
+
+    #[test]
+    fn a_partial_request_says_how_much_is_wanted() {
+        let mut decoder = Decoder::new();
+        assert_eq!(decoder.decode(b"*1\r\n$100\r\nabc", &LIMITS), Ok(Decoded::Incomplete { wanted: 112 }));
+        assert_eq!(decoder.decode(b"*1\r\n$100\r\nabcd", &LIMITS), Ok(Decoded::Incomplete { wanted: 112 }));
+    }
+
+    #[test]
+    fn memory_grows_with_what_arrives_not_with_what_is_announced() {
+        let mut decoder = Decoder::new();
+        let start = b"*2147483647\r\n$1\r\na\r\n$536870912\r\n";
+        assert!(matches!(decoder.decode(start, &LIMITS), Ok(Decoded::Incomplete { .. })));
+        assert!(decoder.bytes() < 1024);
+
+        let large = encode(&vec![b"x".to_vec(); 100_000]);
+        decoder.reset();
+        assert_eq!(decoder.decode(&large, &LIMITS), Ok(Decoded::Complete { consumed: large.len() }));
+        decoder.reset();
+        assert!(decoder.bytes() < 64 * 1024, "a large request's list is given back");
+    }
+}

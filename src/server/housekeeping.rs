@@ -1,0 +1,102 @@
+//! What goes on in the background: the expirer, the gc worker, the version lease, and the repair of a failed store.
+//!
+//! Each is a loop on the main runtime that sends its work to the pool.
+
+use super::Shared;
+use crate::keyspace::Stop;
+use std::sync::Arc;
+use std::time::Duration;
+
+const EXPIRY_PERIOD: Duration = Duration::from_millis(100);
+const GC_PERIOD: Duration = Duration::from_millis(100);
+const LEASE_PERIOD: Duration = Duration::from_secs(5);
+const REOPEN_PERIOD: Duration = Duration::from_millis(500);
+
+/// Starts all loops on the current runtime.
+pub(super) fn start(shared: &Arc<Shared>) {
+    tokio::spawn(expire(Arc::clone(shared)));
+    tokio::spawn(collect(Arc::clone(shared)));
+    tokio::spawn(lease(Arc::clone(shared)));
+    tokio::spawn(repair(Arc::clone(shared)));
+}
+
+async fn expire(shared: Arc<Shared>) {
+    loop {
+        tokio::time::sleep(EXPIRY_PERIOD).await;
+        rounds(&shared, "expiry", |shared| shared.node.keyspace.expire_round()).await;
+    }
+}
+
+async fn collect(shared: Arc<Shared>) {
+    loop {
+        tokio::time::sleep(GC_PERIOD).await;
+        rounds(&shared, "gc", |shared| shared.node.keyspace.gc_round()).await;
+    }
+}
+
+/// Rounds of one kind until there is nothing more to do.
+async fn rounds(shared: &Arc<Shared>, what: &'static str, round: fn(&Shared) -> Result<bool, Stop>) {
+    loop {
+        if shared.node.keyspace.store().is_failed() {
+            return;
+        }
+        let on_pool = Arc::clone(shared);
+        match shared.pool.run(move || round(&on_pool)).await {
+            Some(Ok(true)) => tokio::task::yield_now().await,
+            Some(Ok(false)) | None => return,
+            Some(Err(Stop::Unavailable(reason))) => {
+                tracing::warn!(what, reason, "a background round failed");
+                return;
+            }
+            Some(Err(_)) => return,
+        }
+    }
+}
+
+async fn lease(shared: Arc<Shared>) {
+    let mut leased_until = 0;
+    loop {
+        tokio::time::sleep(LEASE_PERIOD).await;
+        let on_pool = Arc::clone(&shared);
+        let extended = shared.pool.run(move || {
+            let ended = on_pool.node.keyspace.extend_lease(&mut leased_until);
+            (leased_until, ended.map_err(|error| error.to_string()))
+        });
+        match extended.await {
+            Some((until, Ok(()))) => leased_until = until,
+            Some((_, Err(error))) => tracing::warn!(error, "the version lease could not be extended"),
+            None => return,
+        }
+    }
+}
+
+/// Closes and reopens the store when it has failed, until it can be written again. In between it is open for reading.
+async fn repair(shared: Arc<Shared>) {
+    loop {
+        shared.node.keyspace.failure().await;
+        while shared.node.keyspace.store().is_failed() && !shared.is_ending() {
+            let on_pool = Arc::clone(&shared);
+            let reopened = shared.pool.run(move || reopen(&on_pool)).await;
+            shared.sync.nudge();
+            match reopened {
+                Some(Ok(())) => tracing::warn!("the database was reopened and takes writes again"),
+                Some(Err(reason)) => {
+                    tracing::error!(reason, "the database cannot be opened for writing; trying again");
+                    tokio::time::sleep(REOPEN_PERIOD).await;
+                }
+                None => return,
+            }
+        }
+    }
+}
+
+fn reopen(shared: &Shared) -> Result<(), String> {
+    let keyspace = &shared.node.keyspace;
+    let alone = keyspace.gate().close();
+    let reopened = keyspace.store().reopen();
+    // Also when it is open for reading only: memory may hold what the disk has lost.
+    if keyspace.store().db().is_ok() {
+        keyspace.rebuild(&alone).map_err(|error| error.to_string())?;
+    }
+    reopened.map_err(|error| error.to_string())
+}

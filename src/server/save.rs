@@ -1,0 +1,47 @@
+//! SAVE and BGSAVE: a RocksDB checkpoint (hard links and the log's tail) under `<dir>/checkpoints`. No fork, no pause.
+
+use crate::dispatch::node::Node;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+/// Makes a checkpoint and removes the oldest beyond `checkpoint-keep`. Waits for the disk.
+pub(super) fn checkpoint(node: &Node) -> Result<PathBuf, String> {
+    let started_us = node.clock.mono_us();
+    let changes = node.keyspace.figures().changes();
+    let made = make(node);
+    let saves = &node.saves;
+    saves.last_failed.store(made.is_err(), Ordering::Relaxed);
+    if made.is_ok() {
+        saves.last_success_s.store(node.clock.now_ms() / 1000, Ordering::Relaxed);
+        saves.changes_at_last.store(changes, Ordering::Relaxed);
+        saves.count.fetch_add(1, Ordering::Relaxed);
+        saves.last_duration_us.store(node.clock.mono_us() - started_us, Ordering::Relaxed);
+    }
+    made
+}
+
+fn make(node: &Node) -> Result<PathBuf, String> {
+    let folder = node.keyspace.store().path().parent().unwrap_or(Path::new(".")).join("checkpoints");
+    std::fs::create_dir_all(&folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
+    let path = folder.join(format!("{:020}", node.clock.now_us()));
+    node.keyspace.store().checkpoint(&path).map_err(|error| error.to_string())?;
+    prune(&folder, node.config.checkpoint_keep());
+    Ok(path)
+}
+
+/// Names are times of fixed width, so the oldest sort first.
+fn prune(folder: &Path, keep: usize) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(|path| is_checkpoint(path)).collect();
+    paths.sort();
+    let excess = paths.len().saturating_sub(keep.max(1));
+    for path in paths.into_iter().take(excess) {
+        if let Err(error) = std::fs::remove_dir_all(&path) {
+            tracing::warn!(path = %path.display(), %error, "an old checkpoint could not be removed");
+        }
+    }
+}
+
+fn is_checkpoint(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.len() == 20 && name.to_string_lossy().bytes().all(|byte| byte.is_ascii_digit()))
+}

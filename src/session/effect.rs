@@ -1,0 +1,85 @@
+//! What a committed command changes outside the data: its own connection, other connections, the server's settings.
+
+use super::{KillFilter, Watched};
+use crate::resp::{OwnedArgs, Proto};
+use std::sync::Arc;
+
+/// Whether a connection gets replies (CLIENT REPLY).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplyMode {
+    /// Every reply is sent.
+    On,
+    /// None is.
+    Off,
+    /// The reply to the next command is left out.
+    SkipNext,
+    /// The reply to this command is left out.
+    SkipThis,
+}
+
+/// How SHUTDOWN was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ShutdownMode {
+    /// FORCE: go even if the log cannot be synced.
+    pub force: bool,
+    /// A checkpoint first (SAVE).
+    pub save: bool,
+}
+
+/// One change, applied after the commit, in the order given.
+#[derive(Debug, Clone)]
+pub enum Effect {
+    /// SELECT.
+    Select(u32),
+    /// HELLO.
+    SetProto(Proto),
+    /// AUTH was passed.
+    Authenticate,
+    /// CLIENT SETNAME; empty takes the name away.
+    SetName(Arc<[u8]>),
+    /// CLIENT SETINFO lib-name.
+    SetLibName(Arc<[u8]>),
+    /// CLIENT SETINFO lib-ver.
+    SetLibVersion(Arc<[u8]>),
+    /// MULTI.
+    BeginMulti,
+    /// A command between MULTI and EXEC.
+    Queue(OwnedArgs),
+    /// A command between MULTI and EXEC was refused.
+    AbortMulti,
+    /// EXEC or DISCARD: the queue and the watches are gone.
+    EndMulti,
+    /// WATCH.
+    Watch(Watched),
+    /// UNWATCH.
+    Unwatch,
+    /// RESET.
+    Reset,
+    /// Close after the reply.
+    Close,
+    /// CLIENT REPLY.
+    SetReplyMode(ReplyMode),
+    /// CLIENT NO-EVICT.
+    SetNoEvict(bool),
+    /// CLIENT NO-TOUCH.
+    SetNoTouch(bool),
+    /// CLIENT KILL: whom.
+    Kill(KillFilter),
+    /// CLIENT UNBLOCK: whom, and with an error or as if its time were up.
+    Unblock {
+        /// The client's id.
+        client: u64,
+        /// Answer an error.
+        with_error: bool,
+    },
+    /// CONFIG SET: the checked changes, as name and value.
+    Configure(Vec<(String, String)>),
+    /// CONFIG RESETSTAT.
+    ResetStatistics,
+    /// SHUTDOWN.
+    Shutdown(ShutdownMode),
+    /// BGSAVE: make a checkpoint on the pool.
+    Checkpoint,
+    /// DEBUG SLEEP and the like: hold this connection back for so long.
+    Sleep(std::time::Duration),
+}

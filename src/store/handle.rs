@@ -1,0 +1,279 @@
+//! An open RocksDB: point reads, scans, snapshots, batches. The place of the store's `unsafe`: the column family handles
+//! are kept beside the database they belong to, which the borrow checker cannot express.
+#![allow(unsafe_code)]
+
+use super::dead::DeadSet;
+use super::faults::Faults;
+use super::{ReadError, Tier, WriteError};
+use crate::encoding::Family;
+use rocksdb::{ColumnFamily, DB, ErrorKind, FlushOptions, ReadOptions, ReadTier, WriteBatch, WriteOptions};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+/// One open database.
+pub struct Db {
+    /// Borrowed from `db`, which never opens or drops a family after this, and dropped before it (fields drop in order).
+    families: [&'static ColumnFamily; Family::ALL.len()],
+    memory_read: ReadOptions,
+    disk_read: ReadOptions,
+    quick_write: WriteOptions,
+    patient_write: WriteOptions,
+    read_only: bool,
+    faults: Arc<Faults>,
+    dead: Arc<DeadSet>,
+    db: DB,
+}
+
+/// Rows to be written together, whole or not at all.
+#[derive(Default)]
+pub struct Batch(WriteBatch);
+
+/// What a scan's visitor says after each row.
+pub type Visit<E> = Result<ControlFlow<()>, E>;
+
+/// Which way a scan goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// From the lower bound up.
+    Up,
+    /// From the upper bound down.
+    Down,
+}
+
+/// The database as of one moment. Known to the dead set as long as it is open.
+pub struct Snapshot<'d> {
+    inner: rocksdb::Snapshot<'d>,
+    sequence: u64,
+    dead: &'d DeadSet,
+}
+
+/// What a read sees: the newest state, or a snapshot; and how far it may go.
+#[derive(Clone, Copy)]
+pub struct View<'d> {
+    /// The open database.
+    pub db: &'d Db,
+    /// The moment to read, if not the newest.
+    pub snapshot: Option<&'d Snapshot<'d>>,
+    /// How far a read may go.
+    pub tier: Tier,
+}
+
+impl Db {
+    pub(super) fn new(db: DB, read_only: bool, faults: Arc<Faults>, dead: Arc<DeadSet>) -> Result<Db, String> {
+        let mut families = Vec::with_capacity(Family::ALL.len());
+        for family in Family::ALL {
+            let handle = db.cf_handle(family.name()).ok_or_else(|| format!("no column family {}", family.name()))?;
+            // SAFETY: the handle lives in `db`'s map until `db` is dropped; `Db` hands it out for no longer than a borrow of
+            // itself, and drops `families` before `db`. Moving `db` moves the map's root, not its nodes.
+            families.push(unsafe { std::mem::transmute::<&ColumnFamily, &'static ColumnFamily>(handle) });
+        }
+        let families = families.try_into().map_err(|_| "column families went missing".to_owned())?;
+        let mut memory_read = ReadOptions::default();
+        memory_read.set_read_tier(ReadTier::BlockCache);
+        let mut quick_write = WriteOptions::default();
+        quick_write.set_no_slowdown(true);
+        Ok(Db {
+            families,
+            memory_read,
+            disk_read: ReadOptions::default(),
+            quick_write,
+            patient_write: WriteOptions::default(),
+            read_only,
+            faults,
+            dead,
+            db,
+        })
+    }
+
+    fn family(&self, family: Family) -> &ColumnFamily {
+        self.families[family as usize]
+    }
+
+    /// True when the handle was opened for reading only.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// The sequence of the newest row.
+    pub fn latest_sequence(&self) -> u64 {
+        self.db.latest_sequence_number()
+    }
+
+    /// The newest state, as far as `tier` reaches.
+    pub fn newest(&self, tier: Tier) -> View<'_> {
+        View { db: self, snapshot: None, tier }
+    }
+
+    /// Opens a snapshot.
+    pub fn snapshot(&self) -> Snapshot<'_> {
+        // Announced before it is taken, under a sequence that is not above its own: the dead set errs to the safe side.
+        let sequence = self.latest_sequence();
+        self.dead.snapshot_opened(sequence);
+        Snapshot { inner: self.db.snapshot(), sequence, dead: &self.dead }
+    }
+
+    pub(super) fn write(&self, batch: Batch, wait: bool) -> Result<u64, WriteError> {
+        if !wait && self.faults.takes_stall() {
+            return Err(WriteError::Stalled);
+        }
+        let options = if wait { &self.patient_write } else { &self.quick_write };
+        match self.db.write_opt(batch.0, options) {
+            Ok(()) => Ok(self.latest_sequence()),
+            // Incomplete can also wrap a background error: only the stall itself is worth another try.
+            Err(error) if error.kind() == ErrorKind::Incomplete && error.as_ref().contains("Write stall") => {
+                Err(WriteError::Stalled)
+            }
+            Err(error) => Err(WriteError::Failed(error.into_string())),
+        }
+    }
+
+    pub(super) fn flush_wal(&self, sync: bool) -> Result<(), String> {
+        if self.faults.wal_fails() {
+            return Err("IO error: No space left on device (injected)".to_owned());
+        }
+        self.db.flush_wal(sync).map_err(|error| error.into_string())
+    }
+
+    pub(super) fn flush_memtables(&self) -> Result<(), String> {
+        let families = self.families;
+        self.db.flush_cfs_opt(&families, &FlushOptions::default()).map_err(|error| error.into_string())
+    }
+
+    pub(super) fn checkpoint(&self, path: &Path) -> Result<(), String> {
+        let checkpoint = rocksdb::checkpoint::Checkpoint::new(&self.db).map_err(|error| error.into_string())?;
+        checkpoint.create_checkpoint(path).map_err(|error| error.into_string())
+    }
+
+    /// An integer property of RocksDB, summed over the families (or of the whole database).
+    pub fn property(&self, name: &str) -> u64 {
+        self.families.iter().filter_map(|family| self.db.property_int_value_cf(family, name).ok().flatten()).sum()
+    }
+
+    /// An integer property of one family.
+    pub fn family_property(&self, family: Family, name: &str) -> u64 {
+        self.db.property_int_value_cf(self.family(family), name).ok().flatten().unwrap_or(0)
+    }
+}
+
+impl Drop for Snapshot<'_> {
+    fn drop(&mut self) {
+        self.dead.snapshot_closed(self.sequence);
+    }
+}
+
+impl Snapshot<'_> {
+    /// The sequence the snapshot shows at least... and at most: nothing later is visible in it.
+    pub fn sequence(&self) -> u64 {
+        self.inner.sequence_number()
+    }
+}
+
+impl View<'_> {
+    /// Reads one row.
+    pub fn get(&self, family: Family, row: &[u8]) -> Result<Option<Arc<[u8]>>, ReadError> {
+        if self.tier == Tier::Memory && self.db.faults.takes_cold() {
+            return Err(ReadError::Cold);
+        }
+        let memory = match self.snapshot {
+            None => self.get_with(family, row, &self.db.memory_read),
+            Some(_) => self.get_with(family, row, &self.read_options(Tier::Memory)),
+        };
+        match (memory, self.tier) {
+            (Err(ReadError::Cold), Tier::Disk) => {
+                self.db.faults.on_disk_read();
+                match self.snapshot {
+                    None => self.get_with(family, row, &self.db.disk_read),
+                    Some(_) => self.get_with(family, row, &self.read_options(Tier::Disk)),
+                }
+            }
+            (answer, _) => answer,
+        }
+    }
+
+    fn get_with(&self, family: Family, row: &[u8], options: &ReadOptions) -> Result<Option<Arc<[u8]>>, ReadError> {
+        match self.db.db.get_pinned_cf_opt(self.db.family(family), row, options) {
+            Ok(found) => Ok(found.map(|slice| Arc::from(&*slice))),
+            Err(error) => Err(read_error(error)),
+        }
+    }
+
+    fn read_options(&self, tier: Tier) -> ReadOptions {
+        let mut options = ReadOptions::default();
+        if tier == Tier::Memory {
+            options.set_read_tier(ReadTier::BlockCache);
+        }
+        if let Some(snapshot) = self.snapshot {
+            options.set_snapshot(&snapshot.inner);
+        }
+        options
+    }
+
+    /// Visits the rows from `lower` (included) to `upper` (excluded) until the visitor breaks. A scan that would touch the disk
+    /// on the memory tier ends with `Cold`, rows already visited or not.
+    pub fn scan<E: From<ReadError>>(
+        &self,
+        family: Family,
+        lower: &[u8],
+        upper: &[u8],
+        direction: Direction,
+        mut visit: impl FnMut(&[u8], &[u8]) -> Visit<E>,
+    ) -> Result<(), E> {
+        if self.tier == Tier::Memory && self.db.faults.takes_cold() {
+            return Err(ReadError::Cold.into());
+        }
+        let mut options = self.read_options(self.tier);
+        options.set_iterate_upper_bound(upper);
+        options.set_iterate_lower_bound(lower);
+        options.set_background_purge_on_iterator_cleanup(true);
+        let mut rows = self.db.db.raw_iterator_cf_opt(self.db.family(family), options);
+        match direction {
+            Direction::Up => rows.seek_to_first(),
+            Direction::Down => rows.seek_to_last(),
+        }
+        while let Some((key, value)) = rows.item() {
+            if visit(key, value)?.is_break() {
+                return Ok(());
+            }
+            match direction {
+                Direction::Up => rows.next(),
+                Direction::Down => rows.prev(),
+            }
+        }
+        rows.status().map_err(|error| E::from(read_error(error)))
+    }
+}
+
+fn read_error(error: rocksdb::Error) -> ReadError {
+    match error.kind() {
+        ErrorKind::Incomplete => ReadError::Cold,
+        _ => ReadError::Failed(error.into_string()),
+    }
+}
+
+impl Batch {
+    /// Sets a row.
+    pub fn put(&mut self, db: &Db, family: Family, row: &[u8], value: &[u8]) {
+        self.0.put_cf(db.family(family), row, value);
+    }
+
+    /// Removes a row.
+    pub fn delete(&mut self, db: &Db, family: Family, row: &[u8]) {
+        self.0.delete_cf(db.family(family), row);
+    }
+
+    /// Removes all rows from `lower` (included) to `upper` (excluded).
+    pub fn delete_range(&mut self, db: &Db, family: Family, lower: &[u8], upper: &[u8]) {
+        self.0.delete_range_cf(db.family(family), lower, upper);
+    }
+
+    /// Rows in the batch.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// True when it would write nothing.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}

@@ -1,0 +1,258 @@
+//! Who waits for which key: the clients of BLPOP and its kin.
+//!
+//! A waiter stands in the queue of each of its keys, in order of arrival. A commit that leaves a key with something to take
+//! claims the first waiter that wants that type and hands it the *turn*. The waiter's connection then runs its command again as
+//! an ordinary command; while the turn lasts, nobody else gets at the key's stripe. Claim, timeout, unblock and disconnect are
+//! one compare-and-swap on the waiter's state, so a waiter is served once or not at all, and nothing it would have taken is lost:
+//! a claimed waiter that goes away passes its turn on.
+//!
+//! Locks: a queue is changed only under the stripe lock of its key, or for removal; the shard mutex is innermost.
+
+use crate::encoding::head::DataType;
+use crate::encoding::row::RowKey;
+use ahash::AHashMap;
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use tokio::sync::Notify;
+
+const SHARDS: usize = 64;
+
+/// What has become of a waiter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    /// Waiting to be fed.
+    Waiting = 0,
+    /// Its turn has come; the turn itself may follow at once.
+    Claimed = 1,
+    /// Its time is up, or it went away.
+    Done = 2,
+    /// CLIENT UNBLOCK, as if its time were up.
+    UnblockedByTimeout = 3,
+    /// CLIENT UNBLOCK ERROR.
+    UnblockedByError = 4,
+}
+
+impl State {
+    fn from_number(number: u8) -> State {
+        match number {
+            0 => State::Waiting,
+            1 => State::Claimed,
+            3 => State::UnblockedByTimeout,
+            4 => State::UnblockedByError,
+            _ => State::Done,
+        }
+    }
+}
+
+/// One blocked command.
+pub struct Waiter {
+    client: u64,
+    wants: DataType,
+    keys: Vec<RowKey>,
+    state: AtomicU8,
+    turn: Mutex<Option<RowKey>>,
+    wake: Notify,
+}
+
+impl Waiter {
+    /// A waiter of this client for keys (head rows) of this type.
+    pub fn new(client: u64, wants: DataType, keys: Vec<RowKey>) -> Arc<Waiter> {
+        Arc::new(Waiter {
+            client,
+            wants,
+            keys,
+            state: AtomicU8::new(State::Waiting as u8),
+            turn: Mutex::new(None),
+            wake: Notify::new(),
+        })
+    }
+
+    /// What has become of it.
+    pub fn state(&self) -> State {
+        State::from_number(self.state.load(Ordering::Acquire))
+    }
+
+    /// Changes the state if nobody was quicker; wakes the connection unless it asked itself.
+    pub fn decide(&self, to: State) -> bool {
+        let won = self
+            .state
+            .compare_exchange(State::Waiting as u8, to as u8, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok();
+        if won && to != State::Done {
+            self.wake.notify_one();
+        }
+        won
+    }
+
+    /// Back to waiting after a turn that found nothing. Called under the locks of all its keys.
+    pub fn wait_again(&self) {
+        self.state.store(State::Waiting as u8, Ordering::Release);
+    }
+
+    /// Waits until somebody decides.
+    pub async fn decided(&self) {
+        while self.state() == State::Waiting {
+            self.wake.notified().await;
+        }
+    }
+
+    /// The key (head row) it was given the turn on; none when it was only told to look again.
+    pub fn take_turn(&self) -> Option<RowKey> {
+        self.turn.lock().take()
+    }
+
+    /// The client that waits.
+    pub fn client(&self) -> u64 {
+        self.client
+    }
+}
+
+type Queues = AHashMap<RowKey, VecDeque<Arc<Waiter>>>;
+
+/// All waiters of a keyspace.
+pub struct Waiters {
+    shards: Box<[Mutex<Queues>]>,
+    hasher: RandomState,
+    count: AtomicUsize,
+}
+
+impl Default for Waiters {
+    fn default() -> Waiters {
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Waiters { shards, hasher: RandomState::new(), count: AtomicUsize::new(0) }
+    }
+}
+
+impl Waiters {
+    fn shard(&self, key: &[u8]) -> &Mutex<Queues> {
+        &self.shards[(self.hasher.hash_one(key) % SHARDS as u64) as usize]
+    }
+
+    /// True when nobody waits for anything: what nearly every commit finds out first.
+    pub fn is_empty(&self) -> bool {
+        self.count.load(Ordering::Acquire) == 0
+    }
+
+    /// How many commands wait.
+    pub fn len(&self) -> usize {
+        self.count.load(Ordering::Acquire)
+    }
+
+    /// Puts a waiter at the end of the queue of each of its keys. Called under the locks of all of them.
+    pub fn enlist(&self, waiter: &Arc<Waiter>) {
+        self.count.fetch_add(1, Ordering::AcqRel);
+        for key in &waiter.keys {
+            self.shard(key).lock().entry(key.clone()).or_default().push_back(Arc::clone(waiter));
+        }
+    }
+
+    /// Takes a waiter out of all its queues.
+    pub fn withdraw(&self, waiter: &Arc<Waiter>) {
+        for key in &waiter.keys {
+            let mut queues = self.shard(key).lock();
+            if let Some(queue) = queues.get_mut(key) {
+                queue.retain(|other| !Arc::ptr_eq(other, waiter));
+                if queue.is_empty() {
+                    queues.remove(key);
+                }
+            }
+        }
+        self.count.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Claims the first waiter of a key that wants this type. Before the waiter can see the claim, `promise` is called: the
+    /// turn begins. Called under the key's exclusive lock, or by the holder of its turn.
+    pub fn claim(&self, key: &[u8], has: Option<DataType>, promise: impl FnOnce()) -> bool {
+        let queues = self.shard(key).lock();
+        let Some(queue) = queues.get(key) else { return false };
+        for waiter in queue {
+            if has.is_some_and(|has| has != waiter.wants) || waiter.state() != State::Waiting {
+                continue;
+            }
+            // The slot stays locked over the claim: the woken connection finds the turn in it, or waits for the lock.
+            let mut turn = waiter.turn.lock();
+            if waiter.decide(State::Claimed) {
+                *turn = Some(RowKey::from_slice(key));
+                promise();
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Tells every waiter to run its command again, without a turn: after SWAPDB, FLUSHALL or a reopen.
+    pub fn recheck_all(&self) {
+        for shard in &self.shards {
+            for waiter in shard.lock().values().flatten() {
+                waiter.decide(State::Claimed);
+            }
+        }
+    }
+
+    /// CLIENT UNBLOCK: ends the wait of a client; false when it does not wait.
+    pub fn unblock(&self, client: u64, as_state: State) -> bool {
+        self.shards.iter().any(|shard| {
+            shard.lock().values().flatten().any(|waiter| waiter.client == client && waiter.decide(as_state))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiter(client: u64, keys: &[&[u8]]) -> Arc<Waiter> {
+        Waiter::new(client, DataType::List, keys.iter().map(|key| RowKey::from_slice(key)).collect())
+    }
+
+    #[test]
+    fn the_first_to_come_is_the_first_to_be_claimed() {
+        let waiters = Waiters::default();
+        let (first, second) = (waiter(1, &[b"a", b"b"]), waiter(2, &[b"a"]));
+        waiters.enlist(&first);
+        waiters.enlist(&second);
+        let mut promised = 0;
+        assert!(waiters.claim(b"a", Some(DataType::List), || promised += 1));
+        assert_eq!((first.state(), second.state(), promised), (State::Claimed, State::Waiting, 1));
+        assert_eq!(first.take_turn().as_deref(), Some(&b"a"[..]));
+        assert!(waiters.claim(b"a", Some(DataType::List), || {}));
+        assert!(!waiters.claim(b"a", Some(DataType::List), || {}));
+    }
+
+    #[test]
+    fn a_key_of_another_type_serves_nobody() {
+        let waiters = Waiters::default();
+        waiters.enlist(&waiter(1, &[b"a"]));
+        assert!(!waiters.claim(b"a", Some(DataType::Zset), || {}));
+        assert!(!waiters.claim(b"b", Some(DataType::List), || {}));
+    }
+
+    #[test]
+    fn a_waiter_that_timed_out_cannot_be_claimed_and_the_other_way_round() {
+        let waiters = Waiters::default();
+        let (late, served) = (waiter(1, &[b"a"]), waiter(2, &[b"a"]));
+        waiters.enlist(&late);
+        waiters.enlist(&served);
+        assert!(late.decide(State::Done));
+        assert!(waiters.claim(b"a", None, || {}));
+        assert!(!served.decide(State::Done), "it was claimed before its time was up");
+        waiters.withdraw(&late);
+        waiters.withdraw(&served);
+        assert!(waiters.is_empty());
+    }
+
+    #[test]
+    fn unblocking_reaches_only_the_client_named() {
+        let waiters = Waiters::default();
+        let (one, two) = (waiter(1, &[b"a"]), waiter(2, &[b"a"]));
+        waiters.enlist(&one);
+        waiters.enlist(&two);
+        assert!(waiters.unblock(2, State::UnblockedByError));
+        assert!(!waiters.unblock(2, State::UnblockedByError));
+        assert_eq!((one.state(), two.state()), (State::Waiting, State::UnblockedByError));
+    }
+}

@@ -1,0 +1,425 @@
+//! The wire: how requests may be cut, what is refused and how, limits on clients, and how a server ends.
+//!
+//! What is refused, and with which words, is compared with the oracle byte by byte: the same bytes go to both servers, and all
+//! that comes back until they are quiet or hang up must be equal.
+
+use crate::client::{Client, encode};
+use crate::server::Server;
+use crate::value::{Value, quote};
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
+
+/// Enough for any answer that comes at all; a test that runs into it fails.
+const TIMEOUT_S: u64 = 30;
+
+fn raw(server: &Server) -> TcpStream {
+    let stream = TcpStream::connect(("127.0.0.1", server.port())).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(TIMEOUT_S))).unwrap();
+    stream.set_write_timeout(Some(Duration::from_secs(TIMEOUT_S))).unwrap();
+    stream
+}
+
+/// Sends the bytes, says that no more will come, and answers everything that comes back.
+fn exchange(server: &Server, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = raw(server);
+    // The server may hang up before it has read all.
+    let _ = stream.write_all(bytes);
+    let _ = stream.shutdown(Shutdown::Write);
+    read_all(&mut stream)
+}
+
+/// What comes until the server hangs up.
+fn read_all(stream: &mut TcpStream) -> Vec<u8> {
+    let mut reply = Vec::new();
+    let mut chunk = [0; 64 * 1024];
+    loop {
+        match stream.read(&mut chunk) {
+            Ok(0) => return reply,
+            Ok(n) => reply.extend_from_slice(&chunk[..n]),
+            Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => return reply,
+            Err(e) => panic!("the server neither answers nor hangs up ({e}) after {}", quote(&reply)),
+        }
+    }
+}
+
+/// A stream of requests of several kinds.
+fn mixed_requests() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode(&["SET", "k", "a\r\nb"], &mut bytes);
+    bytes.extend_from_slice(b"PING\r\nECHO \"in line\"\n\r\n");
+    encode(&["GET", "k"], &mut bytes);
+    bytes.extend_from_slice(b"*0\r\n*-1\r\n");
+    encode(&["HSET", "h", "", "v"], &mut bytes);
+    encode(&["HGETALL", "h"], &mut bytes);
+    encode(&["NOSUCH", "x"], &mut bytes);
+    encode(&["DEL", "k", "h"], &mut bytes);
+    bytes
+}
+
+#[test]
+fn a_request_may_be_cut_at_any_byte() {
+    let server = Server::tuff(&[]);
+    let requests = mixed_requests();
+    let whole = exchange(&server, &requests);
+    assert_eq!(quote(&whole), quote(&exchange(&Server::redis(&[]), &requests)));
+    for at in 1..requests.len() {
+        let mut stream = raw(&server);
+        stream.write_all(&requests[..at]).unwrap();
+        // Another client's turn: most likely the first part has been read by then.
+        assert_eq!(server.client().run("PING"), Value::Simple(b"PONG".to_vec()));
+        stream.write_all(&requests[at..]).unwrap();
+        let mut reply = vec![0; whole.len()];
+        stream.read_exact(&mut reply).unwrap();
+        assert_eq!(quote(&reply), quote(&whole), "cut at byte {at}");
+    }
+    let mut stream = raw(&server);
+    for byte in &requests {
+        stream.write_all(&[*byte]).unwrap();
+    }
+    let mut reply = vec![0; whole.len()];
+    stream.read_exact(&mut reply).unwrap();
+    assert_eq!(quote(&reply), quote(&whole), "byte by byte");
+}
+
+#[test]
+fn a_hundred_thousand_commands_may_be_in_flight() {
+    const COMMANDS: i64 = 100_000;
+    let server = Server::tuff(&[]);
+    let mut client = server.client();
+    let mut sender = client.sender();
+    let writer = std::thread::spawn(move || {
+        let mut requests = Vec::new();
+        for n in 0..COMMANDS {
+            match n % 4 {
+                0 => encode(&["INCR", "counter"], &mut requests),
+                1 => encode(&["SET", &format!("k{}", n % 1000), &n.to_string()], &mut requests),
+                2 => encode(&["GET", &format!("k{}", (n - 1) % 1000)], &mut requests),
+                _ => requests.extend_from_slice(b"PING\r\n"),
+            }
+        }
+        sender.write_all(&requests).unwrap();
+    });
+    for n in 0..COMMANDS {
+        let expected = match n % 4 {
+            0 => Value::Integer(n / 4 + 1),
+            1 => Value::Simple(b"OK".to_vec()),
+            2 => Value::Bulk((n - 1).to_string().into_bytes()),
+            _ => Value::Simple(b"PONG".to_vec()),
+        };
+        assert_eq!(client.read(), expected, "reply {n}");
+    }
+    writer.join().unwrap();
+}
+
+#[test]
+fn a_huge_value_goes_in_and_comes_out() {
+    let server = Server::tuff(&[]);
+    let mut client = server.client();
+    let value: Vec<u8> = (0..20_000_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    assert!(client.call(&[b"SET".as_slice(), b"big", &value]).is_ok());
+    assert!(client.run("GET big") == Value::Bulk(value.clone()), "the value came back changed");
+    assert!(client.call(&[b"HSET".as_slice(), b"h", b"f", &value]) == Value::Integer(1));
+    assert!(client.run("HGET h f") == Value::Bulk(value), "the field came back changed");
+}
+
+/// Bytes that are not, or only just, requests.
+fn odd_requests() -> Vec<Vec<u8>> {
+    let list: &[&[u8]] = &[
+        b"",
+        b"\r\n",
+        b"\n",
+        b"\r\n\r\nPING\r\n",
+        b"PING\n",
+        b"  PING  \r\n",
+        b"PING\0\r\n",
+        b"ping hello\r\n",
+        b"SET k 'a b'\r\nGET k\r\n",
+        b"SET k \"a\\x00\\n\\\"b\"\r\nGET k\r\n",
+        b"SET k 'it\\'s'\r\nGET k\r\n",
+        b"SET k \"a\r\n",
+        b"SET k 'a\r\nPING\r\n",
+        b"SET k \"a\"b\r\nPING\r\n",
+        b"SET k 'a'b\r\nPING\r\n",
+        b"SET k \"\" \r\nGET k\r\n",
+        b"NOSUCH\r\nPING\r\n",
+        b"QUIT\r\nPING\r\n",
+        b"*0\r\nPING\r\n",
+        b"*-1\r\nPING\r\n",
+        b"*-5\r\nPING\r\n",
+        b"*\r\nPING\r\n",
+        b"*abc\r\nPING\r\n",
+        b"*1.5\r\nPING\r\n",
+        b"*+1\r\n$4\r\nPING\r\n",
+        b"* 1\r\n$4\r\nPING\r\n",
+        b"*01\r\n$4\r\nPING\r\n",
+        b"*2147483647\r\n",
+        b"*2147483648\r\n",
+        b"*1048577\r\n",
+        b"*9223372036854775808\r\n",
+        b"*-9223372036854775809\r\n",
+        b"*1\r\n+PING\r\n",
+        b"*1\r\n:1\r\n",
+        b"*1\r\n*1\r\n",
+        b"*1\r\nPING\r\n",
+        b"*1\r\n\r\n",
+        b"*1\r\n$\r\n\r\n",
+        b"*1\r\n$abc\r\n",
+        b"*1\r\n$-1\r\n",
+        b"*1\r\n$-5\r\n",
+        b"*1\r\n$+4\r\nPING\r\n",
+        b"*1\r\n$ 4\r\nPING\r\n",
+        b"*1\r\n$04\r\nPING\r\n",
+        b"*1\r\n$536870913\r\n",
+        b"*1\r\n$9223372036854775808\r\n",
+        b"*1\r\n$0\r\n\r\nPING\r\n",
+        b"*1\r\n$4\r\nPINGxx",
+        b"*1\r\n$4\r\nPINGxx*1\r\n$4\r\nPING\r\n",
+        b"*1\r\n$5\r\nPING\r\n",
+        b"*2\r\n$4\r\nPING\r\n",
+        b"*1\n$4\nPING\n",
+        b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$x\r\n",
+        b"PING\r\n*1\r\n$4\r\nPING\r\nPING\r\n*x\r\nPING\r\n",
+        b"GET / HTTP/1.1\r\nHost: example\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: example\r\n\r\n",
+        b"*1\r\n$5\r\nHost:\r\nPING\r\n",
+        b"*2\r\n$4\r\nPOST\r\n$1\r\n/\r\nPING\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n",
+        b"%1\r\n+PING\r\n+x\r\n",
+        b"~1\r\n$4\r\nPING\r\n",
+        b"$4\r\nPING\r\n",
+        b"+PING\r\n",
+        b"\xff\xfe\xfd\r\n",
+    ];
+    let mut requests: Vec<Vec<u8>> = list.iter().map(|bytes| bytes.to_vec()).collect();
+    let long = vec![b'a'; 70_000];
+    requests.push(long.clone());
+    requests.push([long.clone(), b"\r\n".to_vec()].concat());
+    requests.push([b"*".to_vec(), vec![b'1'; 70_000]].concat());
+    requests.push([b"*1\r\n$".to_vec(), vec![b'1'; 70_000]].concat());
+    requests.push([b"ECHO ".to_vec(), vec![b'a'; 60_000], b"\r\n".to_vec()].concat());
+    requests.push([b"*100000\r\n".to_vec(), b"$1\r\nx\r\n".repeat(100_000)].concat());
+    requests
+}
+
+/// Sends each request to both servers and compares all that comes back.
+fn compare_exchanges(subject: &Server, oracle: &Server, requests: &[Vec<u8>]) {
+    let mut wrong = Vec::new();
+    for request in requests {
+        let (ours, theirs) = (exchange(subject, request), exchange(oracle, request));
+        if ours != theirs {
+            let mut shown = quote(request);
+            shown.truncate(200);
+            wrong.push(format!("{shown}\n  answered: {}\n  Redis:    {}", quote(&ours), quote(&theirs)));
+        }
+    }
+    assert!(wrong.is_empty(), "{} differences:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn odd_requests_are_answered_as_redis_does() {
+    compare_exchanges(&Server::tuff(&[]), &Server::redis(&[]), &odd_requests());
+}
+
+#[test]
+fn a_server_with_a_password_answers_as_redis_does() {
+    let options = ["--requirepass", "pw"];
+    let (subject, oracle) = (Server::tuff(&options), Server::redis(&options));
+    let lines = [
+        "PING\r\n",
+        "GET k\r\n",
+        "NOSUCH\r\n",
+        "GET\r\n",
+        "AUTH\r\n",
+        "AUTH wrong\r\nPING\r\n",
+        "AUTH pw\r\nPING\r\n",
+        "AUTH default pw\r\nPING\r\n",
+        "AUTH default wrong\r\nPING\r\n",
+        "AUTH other pw\r\nPING\r\n",
+        "AUTH default pw x\r\nPING\r\n",
+        "AUTH pw\r\nAUTH wrong\r\nPING\r\n",
+        "AUTH pw\r\nRESET\r\nPING\r\n",
+        "HELLO\r\n",
+        "HELLO 3\r\n",
+        "HELLO 4\r\n",
+        "HELLO 3 SETNAME x\r\n",
+        "HELLO 3 AUTH default wrong\r\nPING\r\n",
+        "HELLO 9 AUTH default pw\r\nPING\r\n",
+        "MULTI\r\n",
+        "MULTI\r\nAUTH pw\r\nMULTI\r\nPING\r\nEXEC\r\n",
+        "AUTH pw\r\nMULTI\r\nAUTH wrong\r\nPING\r\nEXEC\r\n",
+        "COMMAND COUNT\r\n",
+        "CLIENT SETNAME x\r\n",
+        "CONFIG GET requirepass\r\n",
+        "RESET\r\n",
+        "QUIT\r\nPING\r\n",
+        "AUTH pw\r\nCONFIG GET requirepass\r\n",
+        "AUTH pw\r\nCONFIG SET requirepass \"\"\r\nCONFIG SET requirepass pw\r\nPING\r\n",
+    ];
+    let mut requests: Vec<Vec<u8>> = lines.iter().map(|line| line.as_bytes().to_vec()).collect();
+    // Who has not said the password yet may not make the server wait for much.
+    requests.push(b"*11\r\n".to_vec());
+    requests.push(b"*10\r\n".to_vec());
+    requests.push(b"*1\r\n$16385\r\n".to_vec());
+    requests.push(b"*1\r\n$16384\r\n".to_vec());
+    compare_exchanges(&subject, &oracle, &requests);
+
+    let mut client = subject.client();
+    let hello = client.run("HELLO 3 AUTH default pw SETNAME me");
+    assert!(matches!(hello, Value::Map(_)), "{}", hello.render());
+    assert_eq!(client.run("CLIENT GETNAME"), Value::Bulk(b"me".to_vec()));
+    assert_eq!(subject.client().run("GET k"), Value::Error(b"NOAUTH Authentication required.".to_vec()));
+}
+
+#[test]
+fn a_client_over_maxclients_is_told_and_closed() {
+    let server = Server::tuff(&["--maxclients", "4"]);
+    // The client of the start's PING may not be gone yet: until four are in, some may be refused.
+    let mut clients = Vec::new();
+    for _ in 0..1000 {
+        let mut client = server.client();
+        if client.run("PING") == Value::Simple(b"PONG".to_vec()) {
+            clients.push(client);
+        }
+        if clients.len() == 4 {
+            break;
+        }
+    }
+    assert_eq!(clients.len(), 4);
+    let refusal = read_all(&mut raw(&server));
+    assert_eq!(quote(&refusal), quote(b"-ERR max number of clients reached\r\n"));
+    clients.pop();
+    let again = (0..1000).any(|_| server.client().run("PING") == Value::Simple(b"PONG".to_vec()));
+    assert!(again, "when one has left, another may come");
+    assert!(clients[0].run("INFO stats").text().lines().any(|line| {
+        line.strip_prefix("rejected_connections:")
+            .is_some_and(|n| n.trim().parse::<u64>().is_ok_and(|n| n > 0))
+    }));
+}
+
+#[test]
+fn an_idle_client_is_closed_and_a_blocked_one_is_not() {
+    let server = Server::tuff(&["--timeout", "1"]);
+    let mut blocked = server.client();
+    blocked.send(&["BLPOP", "q", "0"]).unwrap();
+    let mut idle = server.client();
+    assert_eq!(idle.run("PING"), Value::Simple(b"PONG".to_vec()));
+    assert_eq!(idle.read(), Value::Closed);
+    assert_eq!(server.client().run("RPUSH q v"), Value::Integer(1));
+    assert!(matches!(blocked.read(), Value::Array(_)));
+}
+
+#[test]
+fn a_query_over_its_limit_closes_the_client() {
+    let server = Server::tuff(&["--client-query-buffer-limit", "1mb"]);
+    // One value over the limit, and a transaction whose queued commands are.
+    let huge = [b"*2\r\n$4\r\nECHO\r\n$3000000\r\n".to_vec(), vec![b'x'; 3_000_000]].concat();
+    let mut queued = b"MULTI\r\n".to_vec();
+    (0..30).for_each(|_| encode(&["ECHO", &"x".repeat(100_000)], &mut queued));
+    for request in [huge, queued] {
+        let mut stream = raw(&server);
+        let _ = stream.write_all(&request);
+        let reply = read_all(&mut stream);
+        assert!(reply.len() < 1000 && !reply.starts_with(b"$"), "{}", quote(&reply));
+    }
+    assert_eq!(server.client().run("PING"), Value::Simple(b"PONG".to_vec()));
+    // A value within the limit passes.
+    assert!(server.client().call(&["SET", "k", &"x".repeat(900_000)]).is_ok());
+}
+
+#[test]
+fn replies_over_their_limit_close_the_client() {
+    let server = Server::tuff(&["--client-output-buffer-limit", "normal 1mb 0 0"]);
+    let mut client = server.client();
+    assert!(client.call(&["SET", "k", &"x".repeat(100_000)]).is_ok());
+    let mut greedy = server.client();
+    let mut requests = Vec::new();
+    (0..1000).for_each(|_| encode(&["GET", "k"], &mut requests));
+    let _ = greedy.send_raw(&requests);
+    // It does not read until the server has given up on it.
+    for _ in 0..3000 {
+        let list = client.run("CLIENT LIST").text();
+        if list.lines().count() == 1 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let got = greedy.read_to_close().unwrap();
+    assert!(got.len() < 100_000_000, "all replies came: the limit did nothing");
+    // Who reads gets it all.
+    let mut reader = server.client();
+    for _ in 0..200 {
+        assert!(matches!(reader.run("GET k"), Value::Bulk(value) if value.len() == 100_000));
+    }
+}
+
+/// Fills a server with a little of everything, and answers what it should show afterwards.
+fn fill(client: &mut Client) -> Vec<(&'static str, Value)> {
+    for n in 0..500 {
+        client.ok(&format!("SET k{n} {n}"));
+    }
+    client.run("HSET h a 1 b 2");
+    client.run("RPUSH l x y");
+    client.ok("SET e v EXAT 4102444800");
+    client.ok("SELECT 3");
+    client.ok("SET in3 v");
+    client.ok("SELECT 0");
+    let asked = ["DBSIZE", "GET k499", "HGETALL h", "LRANGE l 0 -1", "EXPIRETIME e", "EXISTS in3"];
+    asked.iter().map(|line| (*line, client.run(line))).collect()
+}
+
+fn check_filled(server: &Server, shown: &[(&'static str, Value)]) {
+    let mut client = server.client();
+    for (line, value) in shown {
+        assert_eq!(client.run(line), *value, "{line}");
+    }
+    client.ok("SELECT 3");
+    assert_eq!(client.run("GET in3"), Value::Bulk(b"v".to_vec()));
+}
+
+/// Starts a server, ends it in the given way with clients connected, starts it again: the data is kept.
+fn ends_cleanly(appendfsync: &str, end: impl Fn(&mut Server)) {
+    let mut server = Server::tuff(&["--appendonly", "yes", "--appendfsync", appendfsync]);
+    let shown = fill(&mut server.client());
+    let mut blocked = server.client();
+    blocked.send(&["BLPOP", "q", "0"]).unwrap();
+    let mut idle = server.client();
+    assert_eq!(idle.run("PING"), Value::Simple(b"PONG".to_vec()));
+    end(&mut server);
+    let status = server.wait_for_exit();
+    assert!(status.success(), "ended with {status}; the log:\n{}", server.log());
+    assert_eq!(idle.read(), Value::Closed);
+    while !matches!(blocked.read(), Value::Closed) {}
+    server.start_again();
+    check_filled(&server, &shown);
+}
+
+#[test]
+fn shutdown_keeps_the_data() {
+    for line in ["SHUTDOWN", "SHUTDOWN NOSAVE", "shutdown save now force"] {
+        ends_cleanly("everysec", |server| assert_eq!(server.client().run(line), Value::Closed, "{line}"));
+    }
+}
+
+#[test]
+fn a_sigterm_keeps_the_data() {
+    for appendfsync in ["everysec", "no", "always"] {
+        ends_cleanly(appendfsync, Server::terminate);
+    }
+}
+
+#[test]
+fn a_wrong_shutdown_goes_on() {
+    let (subject, oracle) = (Server::tuff(&[]), Server::redis(&[]));
+    for line in ["SHUTDOWN NOSUCH", "SHUTDOWN SAVE NOSAVE", "SHUTDOWN ABORT", "SHUTDOWN ABORT NOW"] {
+        assert_eq!(subject.client().run(line), oracle.client().run(line), "{line}");
+    }
+    let shown = |server: &Server| {
+        let mut client = server.client();
+        client.run("MULTI");
+        [client.run("SHUTDOWN"), client.run("EXEC")]
+    };
+    assert_eq!(shown(&subject), shown(&oracle));
+    assert_eq!(subject.client().run("PING"), Value::Simple(b"PONG".to_vec()));
+}
