@@ -1,1 +1,111 @@
-fn main(){}
+//! The `tuff` program: reads the command line, starts what it asks for, and waits for the end.
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+use std::sync::Arc;
+use tuffdb::base::clock::Clock;
+use tuffdb::config::{Config, LogLevel};
+use tuffdb::server::Server;
+
+/// RocksDB allocates through it, too: one allocator, one set of figures.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Descriptors for RocksDB's files and the program's own, besides one per client.
+const OWN_DESCRIPTORS: u64 = 1024;
+
+#[derive(Parser)]
+#[command(name = "tuff", version, about = "Tuff, a Redis-protocol database for data larger than memory.")]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve clients: tuff server [CONFIG] [--name value ...]
+    ///
+    /// CONFIG is a file of directives as in redis.conf (conf/tuff.conf holds and explains all of them); `-` reads
+    /// it from standard input. Every directive is an option, too, and the options win:
+    ///
+    ///     tuff server conf/tuff.conf --port 6380 --maxmemory 4gb --appendfsync always
+    Server {
+        /// A configuration file, then --name value ...
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "CONFIG | --NAME VALUE")]
+        words: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let Command::Server { words } = CommandLine::parse().command;
+    let (config, warnings) = match Config::load(&words) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    if let Err(error) = start_logging(&config) {
+        eprintln!("cannot open the log file {}: {error}", config.logfile());
+        return ExitCode::FAILURE;
+    }
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    raise_descriptor_limit(config.maxclients() as u64 + OWN_DESCRIPTORS);
+    match serve(Arc::new(config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            eprintln!("tuff: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(config: Arc<Config>) -> Result<(), Box<dyn std::error::Error>> {
+    let mut server = Server::start(config, tuffdb::commands::table(), Clock::system())?;
+    let addresses: Vec<_> = server.addresses().iter().map(ToString::to_string).collect();
+    tracing::info!("ready to accept connections on {}", addresses.join(" and "));
+    server.watch_signals()?;
+    loop {
+        let mode = server.wait_for_shutdown();
+        match server.prepare_end(mode) {
+            Ok(()) => break,
+            Err(error) => tracing::error!("{error}; not shutting down"),
+        }
+    }
+    tracing::info!("shutting down");
+    server.end()?;
+    Ok(())
+}
+
+fn start_logging(config: &Config) -> std::io::Result<()> {
+    use tracing::level_filters::LevelFilter;
+    let level = match config.loglevel() {
+        LogLevel::Debug | LogLevel::Verbose => LevelFilter::DEBUG,
+        LogLevel::Notice => LevelFilter::INFO,
+        LogLevel::Warning => LevelFilter::WARN,
+        LogLevel::Nothing => LevelFilter::OFF,
+    };
+    let log = tracing_subscriber::fmt().with_max_level(level).with_target(false).with_ansi(false);
+    if config.logfile().is_empty() {
+        log.init();
+    } else {
+        let path = config.dir().join(config.logfile().as_str());
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
+        log.with_writer(std::sync::Mutex::new(file)).init();
+    }
+    Ok(())
+}
+
+/// Asks for as many descriptors as clients and files may need, and says so when they are refused.
+fn raise_descriptor_limit(wanted: u64) {
+    match rlimit::increase_nofile_limit(wanted.max(10_000)) {
+        Ok(limit) if limit < wanted => tracing::warn!(
+            "only {limit} file descriptors are allowed, {wanted} are needed for maxclients; raise the limit with ulimit -n"
+        ),
+        Ok(_) => {}
+        Err(error) => tracing::warn!("the limit of file descriptors cannot be read or raised: {error}"),
+    }
+}

@@ -6,9 +6,11 @@ use crate::base::clock::Clock;
 use crate::base::random::Rng;
 use crate::config::Config;
 use crate::keyspace::Keyspace;
+use crate::metrics::vitals::Vitals;
 use crate::session::{Clients, ShutdownMode};
 use parking_lot::Mutex;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::Notify;
 
@@ -40,6 +42,12 @@ pub struct Node {
     pub traffic: Traffic,
     /// How late the workers' loops were.
     pub loop_lag: LoopLag,
+    /// What is sampled ten times a second: rates, memory, processor time.
+    pub vitals: Vitals,
+    /// The expirer runs (DEBUG SET-ACTIVE-EXPIRE).
+    pub active_expiry: AtomicBool,
+    /// Makes a checkpoint, waiting for the disk; the server installs it at start.
+    pub checkpoint: OnceLock<fn(&Node) -> Result<PathBuf, String>>,
     shutdown: Mutex<Option<ShutdownMode>>,
     shutdown_wanted: Notify,
 }
@@ -121,6 +129,9 @@ impl Node {
             saves: Saves { last_success_s: AtomicU64::new(clock.now_ms() / 1000), ..Saves::default() },
             traffic: Traffic::default(),
             loop_lag: LoopLag::default(),
+            vitals: Vitals::default(),
+            active_expiry: AtomicBool::new(true),
+            checkpoint: OnceLock::new(),
             clock,
             shutdown: Mutex::new(None),
             shutdown_wanted: Notify::new(),

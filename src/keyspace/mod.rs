@@ -40,7 +40,7 @@ use crate::encoding::system::{
 };
 use crate::encoding::{FORMAT_VERSION, Family, row::successor};
 use crate::hot::HotTier;
-use crate::store::{Batch, Db, Direction, ReadError, Store, Tier, View};
+use crate::store::{Batch, Db, Direction, ReadError, Store, Tier, Unavailable, View, WriteError};
 use crate::waiters::Waiters;
 use arc_swap::ArcSwap;
 use std::ops::ControlFlow;
@@ -88,8 +88,20 @@ pub enum OpenError {
     },
 }
 
-impl<E: std::fmt::Display> From<E> for OpenError {
-    fn from(error: E) -> OpenError {
+impl From<Unavailable> for OpenError {
+    fn from(error: Unavailable) -> OpenError {
+        OpenError::Store(error.to_string())
+    }
+}
+
+impl From<ReadError> for OpenError {
+    fn from(error: ReadError) -> OpenError {
+        OpenError::Store(error.to_string())
+    }
+}
+
+impl From<WriteError> for OpenError {
+    fn from(error: WriteError) -> OpenError {
         OpenError::Store(error.to_string())
     }
 }

@@ -7,7 +7,6 @@
 use crate::encoding::Family;
 use ahash::RandomState;
 use hashbrown::HashTable;
-use std::hash::BuildHasher;
 use std::ops::Range;
 
 const LINEAR_MAX: usize = 12;
@@ -47,11 +46,6 @@ impl Overlay {
     /// Entries, superseded ones included.
     pub fn len(&self) -> usize {
         self.entries.len()
-    }
-
-    /// Bytes of keys and values.
-    pub fn bytes(&self) -> usize {
-        self.arena.len()
     }
 
     /// Forgets everything, keeping room for the next run (within reason).

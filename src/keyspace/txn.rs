@@ -24,6 +24,7 @@ use crate::encoding::head::{Body, DataType, Expiry, Head, Spread};
 use crate::encoding::row::{HEAD_PREFIX_LEN, Namespace, Place, Position, RowKey, Version, head_row};
 use crate::hot::{Lookup, Source};
 use crate::store::{Direction, View};
+use ahash::AHashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -205,14 +206,36 @@ pub(super) struct KeyState {
 pub struct Scratch {
     pub(super) overlay: Overlay,
     pub(super) states: Vec<KeyState>,
+    /// Finds a state by its head row, once there are too many to look through.
+    state_index: AHashMap<RowKey, usize>,
     /// Room for building values. Free to use between two calls of the transaction.
     pub buffer: Vec<u8>,
 }
 
+/// States looked through one by one; an index beyond.
+const STATES_LINEAR_MAX: usize = 12;
+
 impl Scratch {
+    fn find_state(&self, row: &RowKey) -> Option<usize> {
+        if self.states.len() > STATES_LINEAR_MAX {
+            return self.state_index.get(row).copied();
+        }
+        self.states.iter().rposition(|state| state.key.row == *row)
+    }
+
+    fn push_state(&mut self, state: KeyState) {
+        self.states.push(state);
+        if self.states.len() > STATES_LINEAR_MAX {
+            for index in self.state_index.len()..self.states.len() {
+                self.state_index.insert(self.states[index].key.row.clone(), index);
+            }
+        }
+    }
+
     fn clear(&mut self) {
         self.overlay.clear();
         self.states.clear();
+        self.state_index.clear();
         self.buffer.clear();
         if self.buffer.capacity() > 1 << 20 {
             self.buffer = Vec::new();
@@ -330,7 +353,8 @@ impl<'k> Txn<'k> {
         }
         let hot_key = super::hot_key(family, row);
         let hot = &self.keyspace.hot;
-        match if self.quiet { hot.get_quiet(&hot_key) } else { hot.get(&hot_key) } {
+        let found = if self.quiet { hot.get_quiet(&hot_key) } else { hot.get_at(&hot_key, self.run.now_ms) };
+        match found {
             Lookup::Hit(value) => return Ok(Some(value)),
             Lookup::Absent => return Ok(None),
             Lookup::Miss => {}
@@ -435,12 +459,11 @@ impl<'k> Txn<'k> {
 
     /// The state of a key before the run; read once, before its first change.
     fn state(&mut self, key: &Key) -> Outcome<usize> {
-        let found = self.scratch.states.iter().rposition(|state| state.key.row == key.row);
-        if let Some(index) = found {
+        if let Some(index) = self.scratch.find_state(&key.row) {
             return Ok(index);
         }
         let before = self.fetch_stored(Family::Keys, &key.row)?;
-        self.scratch.states.push(KeyState { key: key.clone(), before, changed: false });
+        self.scratch.push_state(KeyState { key: key.clone(), before, changed: false });
         Ok(self.scratch.states.len() - 1)
     }
 

@@ -4,7 +4,9 @@
 
 use super::Shared;
 use crate::keyspace::Stop;
+use crate::metrics::vitals::TICK_PERIOD_MS;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 const EXPIRY_PERIOD: Duration = Duration::from_millis(100);
@@ -18,11 +20,15 @@ pub(super) fn start(shared: &Arc<Shared>) {
     tokio::spawn(collect(Arc::clone(shared)));
     tokio::spawn(lease(Arc::clone(shared)));
     tokio::spawn(repair(Arc::clone(shared)));
+    tokio::spawn(sample(Arc::clone(shared)));
 }
 
 async fn expire(shared: Arc<Shared>) {
     loop {
         tokio::time::sleep(EXPIRY_PERIOD).await;
+        if !shared.node.active_expiry.load(Ordering::Relaxed) {
+            continue;
+        }
         rounds(&shared, "expiry", |shared| shared.node.keyspace.expire_round()).await;
     }
 }
@@ -49,6 +55,17 @@ async fn rounds(shared: &Arc<Shared>, what: &'static str, round: fn(&Shared) -> 
                 return;
             }
             Some(Err(_)) => return,
+        }
+    }
+}
+
+/// Samples rates and memory, and works off what a smaller budget left too much in the hot tier.
+async fn sample(shared: Arc<Shared>) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(TICK_PERIOD_MS)).await;
+        crate::commands::info::tick(&shared.node);
+        while shared.node.keyspace.hot().shrink_step() {
+            tokio::task::yield_now().await;
         }
     }
 }

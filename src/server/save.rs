@@ -1,7 +1,9 @@
 //! SAVE and BGSAVE: a RocksDB checkpoint (hard links and the log's tail) under `<dir>/checkpoints`. No fork, no pause.
 
+use super::Shared;
 use crate::dispatch::node::Node;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Makes a checkpoint and removes the oldest beyond `checkpoint-keep`. Waits for the disk.
@@ -18,6 +20,21 @@ pub(super) fn checkpoint(node: &Node) -> Result<PathBuf, String> {
         saves.last_duration_us.store(node.clock.mono_us() - started_us, Ordering::Relaxed);
     }
     made
+}
+
+/// Starts a checkpoint on the pool, unless one is being made.
+pub(super) fn start(shared: &Arc<Shared>) {
+    if shared.node.saves.in_progress.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    let on_pool = Arc::clone(shared);
+    drop(shared.pool.start(move || {
+        match checkpoint(&on_pool.node) {
+            Ok(path) => tracing::info!(path = %path.display(), "checkpoint made"),
+            Err(reason) => tracing::error!(reason, "no checkpoint could be made"),
+        }
+        on_pool.node.saves.in_progress.store(false, Ordering::Release);
+    }));
 }
 
 fn make(node: &Node) -> Result<PathBuf, String> {

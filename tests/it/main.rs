@@ -9,6 +9,7 @@
 
 mod chance;
 mod client;
+mod collections;
 mod crash;
 mod differential;
 mod layers;

@@ -21,7 +21,7 @@ pub enum Compare {
     PickedFrom(&'static str),
     /// One page of a scan: both servers are scanned to the end and the sets of what they gave are compared.
     Scan,
-    /// OBJECT ENCODING: exact, but embstr is raw (they differ by the memory layout of one version of Redis only).
+    /// OBJECT ENCODING: exact, but int, embstr and raw are one.
     Encoding,
 }
 

@@ -1,0 +1,144 @@
+//! CONFIG: settings of the running server, and its counters back to zero.
+//!
+//! What settings there are and what they may be is the `config` folder's affair. CONFIG SET checks its changes
+//! here and leaves them as an effect; the connection applies all of them or, when one is wrong, none. CONFIG
+//! REWRITE writes a file and therefore runs on the pool; it may run twice and then writes the same file twice.
+//! No key is touched, no lock is taken.
+
+use crate::dispatch::docs;
+use crate::dispatch::spec::Flag::{Admin, Heavy, Loading, NoScript, Stale};
+use crate::dispatch::spec::{Group, family};
+use crate::dispatch::{Call, Command};
+use crate::keyspace::{Error, Outcome, fail};
+use crate::resp::{Args, Reply};
+use crate::session::Effect;
+
+/// CONFIG and its subcommands.
+pub const COMMANDS: &[Command] = &family([Command::container("config", CONFIG_SUBCOMMANDS)
+    .group(Group::Server)
+    .since("2.0.0")
+    .summary("Settings of the running server.")]);
+
+const CONFIG_SUBCOMMANDS: &[Command] = &[
+    Command::new("get", config_get)
+        .arity(-3)
+        .flags(&[Admin, NoScript, Loading, Stale])
+        .group(Group::Server)
+        .since("2.0.0")
+        .complexity("O(N)")
+        .summary("Shows the settings whose names match.")
+        .syntax("parameter..."),
+    Command::new("help", config_help)
+        .arity(2)
+        .flags(&[Loading, Stale])
+        .group(Group::Server)
+        .since("5.0.0")
+        .summary("Lists what CONFIG can do."),
+    Command::new("resetstat", config_resetstat)
+        .arity(2)
+        .flags(&[Admin, NoScript, Loading, Stale])
+        .group(Group::Server)
+        .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"])
+        .since("2.0.0")
+        .summary("Sets the counters that INFO shows back to zero."),
+    Command::new("rewrite", config_rewrite)
+        .arity(2)
+        .flags(&[Admin, NoScript, Loading, Stale, Heavy])
+        .group(Group::Server)
+        .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"])
+        .since("2.8.0")
+        .summary("Writes the present settings into the configuration file."),
+    Command::new("set", config_set)
+        .arity(-4)
+        .flags(&[Admin, NoScript, Loading, Stale])
+        .group(Group::Server)
+        .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"])
+        .since("2.0.0")
+        .complexity("O(N)")
+        .summary("Changes settings while the server runs.")
+        .syntax("data(parameter value)..."),
+];
+
+fn config_get(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
+    let patterns: Vec<&[u8]> = call.args.skip(2).iter().collect();
+    let found = call.node.config.get(&patterns);
+    reply.map(found.len());
+    for (name, value) in &found {
+        reply.bulk(name.as_bytes());
+        reply.bulk(value.as_bytes());
+    }
+    Ok(())
+}
+
+fn config_help(_call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
+    docs::help(reply, "config", CONFIG_SUBCOMMANDS);
+    Ok(())
+}
+
+fn config_resetstat(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
+    call.effects.push(Effect::ResetStatistics);
+    reply.ok();
+    Ok(())
+}
+
+fn config_rewrite(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
+    call.node.config.rewrite().map_err(refused)?;
+    reply.ok();
+    Ok(())
+}
+
+fn config_set(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
+    let pairs = pairs_of(call.args.skip(2))?;
+    call.node.config.check(&pairs).map_err(refused)?;
+    call.effects.push(Effect::Configure(pairs));
+    reply.ok();
+    Ok(())
+}
+
+/// The settings say what is wrong, without the error's code.
+fn refused(reason: String) -> Error {
+    Error::Text(format!("ERR {reason}").into())
+}
+
+/// Names and values of CONFIG SET. Settings are text; a value that is none (Redis would keep the bytes) is
+/// refused.
+fn pairs_of(words: Args<'_>) -> Outcome<Vec<(String, String)>> {
+    if !words.len().is_multiple_of(2) {
+        return fail("ERR syntax error");
+    }
+    let mut pairs = Vec::with_capacity(words.len() / 2);
+    for index in (0..words.len()).step_by(2) {
+        let name = String::from_utf8_lossy(words.at(index)).into_owned();
+        let Ok(value) = String::from_utf8(words.at(index + 1).to_vec()) else {
+            let text = format!(
+                "ERR CONFIG SET failed (possibly related to argument '{name}') - argument must be valid UTF-8"
+            );
+            return Err(Error::Text(text.into()).into());
+        };
+        pairs.push((name, value));
+    }
+    Ok(pairs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyspace::Stop;
+    use crate::resp::OwnedArgs;
+
+    fn pairs(words: &[&[u8]]) -> Result<Vec<(String, String)>, String> {
+        pairs_of(OwnedArgs::from_slices(words).args()).map_err(|stop| match stop {
+            Stop::Error(error) => error.to_string(),
+            other => format!("{other:?}"),
+        })
+    }
+
+    #[test]
+    fn names_and_values_come_in_pairs_of_text() {
+        let both = pairs(&[b"maxmemory", b"1gb", b"save", b""]);
+        assert_eq!(both, Ok(vec![("maxmemory".into(), "1gb".into()), ("save".into(), String::new())]));
+        assert_eq!(pairs(&[b"port", b"1", b"maxmemory"]), Err("ERR syntax error".into()));
+        let text = "ERR CONFIG SET failed (possibly related to argument 'a') - argument must be valid UTF-8";
+        assert_eq!(pairs(&[b"a", b"\xff"]), Err(text.into()));
+    }
+}

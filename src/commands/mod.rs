@@ -1,0 +1,46 @@
+//! The commands, one file a family: each a table of specs at the top, then their handlers.
+
+pub mod client;
+mod client_filter;
+mod client_line;
+pub mod command;
+pub mod config;
+pub mod connection;
+pub mod database;
+pub mod expire;
+pub mod hash;
+pub mod info;
+pub mod keys;
+pub mod list;
+pub mod object;
+pub mod scan;
+pub mod server;
+pub mod string;
+pub mod transaction;
+
+use crate::dispatch::Command;
+use crate::dispatch::table::Table;
+
+/// All families.
+pub const FAMILIES: &[&[Command]] = &[
+    string::COMMANDS,
+    hash::COMMANDS,
+    list::COMMANDS,
+    keys::COMMANDS,
+    expire::COMMANDS,
+    object::COMMANDS,
+    scan::COMMANDS,
+    database::COMMANDS,
+    transaction::COMMANDS,
+    connection::COMMANDS,
+    client::COMMANDS,
+    command::COMMANDS,
+    config::COMMANDS,
+    info::COMMANDS,
+    server::COMMANDS,
+];
+
+/// The table of all commands.
+pub fn table() -> Table {
+    Table::new(FAMILIES)
+}

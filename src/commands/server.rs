@@ -1,0 +1,350 @@
+//! Commands about the server as a whole: its clock, its saving, its end; and DEBUG's tools for tests.
+//!
+//! SAVE and BGSAVE make a checkpoint: hard links to the files and the log's tail. SAVE waits for it on the
+//! pool. There are no replicas yet: ROLE says so, and WAIT can only wait in vain: its reply is held back until
+//! its time is up. Data is safe without a checkpoint, so SHUTDOWN makes one only when SAVE asks for it. None
+//! of them touches a key or takes a lock.
+
+use crate::base::number::{parse_f64, parse_i64};
+use crate::config::DebugCommand;
+use crate::dispatch::spec::Flag::{
+    Admin, AllowBusy, Blocking, Fast, Heavy, Loading, NoAsyncLoading, NoMulti, NoScript, Protected, Stale,
+};
+use crate::dispatch::spec::{Category, Group, family};
+use crate::dispatch::{Call, Command};
+use crate::keyspace::{Error, Mode, Outcome, Stop, fail};
+use crate::resp::{Args, Reply};
+use crate::session::{Effect, ShutdownMode};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// The commands of this family.
+pub const COMMANDS: &[Command] = &family([
+    Command::new("bgsave", bgsave)
+        .arity(-1)
+        .flags(&[Admin, NoScript, NoAsyncLoading])
+        .group(Group::Server)
+        .since("1.0.0")
+        .summary("Saves the data in the background.")
+        .syntax("[SCHEDULE^3.2.2]"),
+    Command::new("debug", debug)
+        .arity(-2)
+        .flags(&[Admin, NoScript, Loading, Stale, Protected])
+        .group(Group::Server)
+        .since("1.0.0")
+        .complexity("Depends on the subcommand.")
+        .summary("Tools for those who work on the server.")
+        .syscmd(),
+    Command::new("lastsave", lastsave)
+        .arity(1)
+        .flags(&[Loading, Stale, Fast])
+        .group(Group::Server)
+        .acl(&[Category::Admin, Category::Dangerous])
+        .tips(&["nondeterministic_output"])
+        .since("1.0.0")
+        .summary("Tells when the data was last saved."),
+    Command::new("role", role)
+        .arity(1)
+        .flags(&[NoScript, Loading, Stale, Fast])
+        .group(Group::Server)
+        .acl(&[Category::Admin, Category::Dangerous])
+        .since("2.8.12")
+        .summary("Tells whether this server leads or follows."),
+    Command::new("save", save)
+        .arity(1)
+        .flags(&[Admin, NoScript, NoAsyncLoading, NoMulti, Heavy])
+        .group(Group::Server)
+        .since("1.0.0")
+        .complexity("O(N)")
+        .summary("Saves the data while the client waits."),
+    Command::new("shutdown", shutdown)
+        .arity(-1)
+        .flags(&[Admin, NoScript, Loading, Stale, NoMulti, AllowBusy])
+        .group(Group::Server)
+        .since("1.0.0")
+        .complexity("O(N) if it saves, otherwise O(1)")
+        .summary("Stops the server, saving first if so set.")
+        .syntax("[save-selector<NOSAVE | SAVE>] [NOW^7.0.0] [FORCE^7.0.0] [ABORT^7.0.0]"),
+    Command::new("time", time)
+        .arity(1)
+        .flags(&[Loading, Stale, Fast])
+        .group(Group::Server)
+        .tips(&["nondeterministic_output"])
+        .since("2.6.0")
+        .summary("Tells the server's clock."),
+    Command::new("wait", wait)
+        .arity(3)
+        .flags(&[Blocking])
+        .group(Group::Generic)
+        .acl(&[Category::Connection])
+        .tips(&["request_policy:all_shards", "response_policy:agg_min"])
+        .since("3.0.0")
+        .summary("Waits until replicas have this connection's writes.")
+        .syntax("numreplicas:int timeout:int"),
+]);
+
+const SAVE_IN_PROGRESS: &str = "ERR Background save already in progress";
+
+const DEBUG_REFUSED: &str = "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you \
+                             can run it from a local connection, otherwise you need to set this option in the \
+                             configuration file, and then restart the server.";
+
+fn time(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
+    let now_us = call.txn.now_us();
+    reply.array(2);
+    reply.bulk_integer((now_us / 1_000_000) as i64);
+    reply.bulk_integer((now_us % 1_000_000) as i64);
+    Ok(())
+}
+
+fn role(_call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
+    reply.array(3);
+    reply.bulk_str("master");
+    reply.integer(0);
+    reply.array(0);
+    Ok(())
+}
+
+fn wait(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
+    let (replicas, timeout_ms) = wait_options(call.args, call.txn.now_ms())?;
+    if replicas > 0 && !call.in_exec {
+        let delay = if timeout_ms == 0 { Duration::MAX } else { Duration::from_millis(timeout_ms) };
+        call.effects.push(Effect::Sleep(delay));
+    }
+    reply.integer(0);
+    Ok(())
+}
+
+/// How many replicas WAIT wants, and for how long it waits in milliseconds (0: for ever).
+fn wait_options(args: Args<'_>, now_ms: u64) -> Outcome<(i64, u64)> {
+    let replicas = parse_i64(args.at(1)).ok_or(Error::NotInteger)?;
+    let timeout =
+        parse_i64(args.at(2)).ok_or(Error::text("ERR timeout is not an integer or out of range"))?;
+    let Ok(timeout_ms) = u64::try_from(timeout) else { return fail("ERR timeout is negative") };
+    if timeout_ms > (i64::MAX as u64).saturating_sub(now_ms) {
+        return fail("ERR timeout is out of range");
+    }
+    Ok((replicas, timeout_ms))
+}
+
+fn lastsave(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
+    reply.integer(call.node.saves.last_success_s.load(Ordering::Relaxed) as i64);
+    Ok(())
+}
+
+fn save(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
+    if call.node.saves.in_progress.load(Ordering::Acquire) {
+        return fail(SAVE_IN_PROGRESS);
+    }
+    let Some(checkpoint) = call.node.checkpoint.get() else {
+        return fail("ERR this server makes no checkpoints");
+    };
+    if let Err(reason) = checkpoint(call.node) {
+        return Err(Error::Text(format!("ERR {reason}").into()).into());
+    }
+    reply.ok();
+    Ok(())
+}
+
+fn bgsave(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
+    // SCHEDULE means: behind a rewrite of the log. There is none, so it changes nothing.
+    match call.args.len() {
+        1 => {}
+        2 if call.args.at(1).eq_ignore_ascii_case(b"schedule") => {}
+        _ => return Err(Error::Syntax.into()),
+    }
+    if call.node.saves.in_progress.load(Ordering::Acquire) {
+        return fail(SAVE_IN_PROGRESS);
+    }
+    call.effects.push(Effect::Checkpoint);
+    // Inside EXEC it begins behind the transaction, as in Redis.
+    reply.simple(if call.in_exec { "Background saving scheduled" } else { "Background saving started" });
+    Ok(())
+}
+
+fn shutdown(call: &mut Call<'_>, _reply: &mut Reply<'_>) -> Outcome {
+    match shutdown_request(call.args.skip(1))? {
+        ShutdownRequest::Abort => fail("ERR No shutdown in progress."),
+        // No reply: the connection ends with the server.
+        ShutdownRequest::End(mode) => {
+            call.effects.push(Effect::Shutdown(mode));
+            Ok(())
+        }
+    }
+}
+
+/// What SHUTDOWN is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ShutdownRequest {
+    /// Take a shutdown back. None ever waits here: without replicas there is nothing to wait for.
+    Abort,
+    /// End the server.
+    End(ShutdownMode),
+}
+
+fn shutdown_request(words: Args<'_>) -> Outcome<ShutdownRequest> {
+    let (mut save, mut nosave, mut now, mut force, mut abort) = (false, false, false, false, false);
+    for word in words.iter() {
+        let option = match word.to_ascii_lowercase().as_slice() {
+            b"save" => &mut save,
+            b"nosave" => &mut nosave,
+            b"now" => &mut now,
+            b"force" => &mut force,
+            b"abort" => &mut abort,
+            _ => return Err(Error::Syntax.into()),
+        };
+        *option = true;
+    }
+    if (save && nosave) || (abort && (save || nosave || now || force)) {
+        return Err(Error::Syntax.into());
+    }
+    Ok(if abort { ShutdownRequest::Abort } else { ShutdownRequest::End(ShutdownMode { force, save }) })
+}
+
+fn debug(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
+    if !may_debug(call) {
+        return fail(DEBUG_REFUSED);
+    }
+    match debug_request(call.args)? {
+        DebugRequest::Help => debug_help(reply),
+        DebugRequest::Sleep(duration) => {
+            call.effects.push(Effect::Sleep(duration));
+            reply.ok();
+        }
+        DebugRequest::SetActiveExpiry(on) => {
+            call.node.active_expiry.store(on, Ordering::Relaxed);
+            reply.ok();
+        }
+        DebugRequest::Chill => {
+            // Flushes to disk and frees much memory: not on a worker.
+            if call.txn.mode() == Mode::Worker {
+                return Err(Stop::Heavy);
+            }
+            chill(call)?;
+            reply.ok();
+        }
+    }
+    Ok(())
+}
+
+/// As `enable-debug-command` has it: `no`, `yes`, or `local` for connections over the loopback.
+fn may_debug(call: &Call<'_>) -> bool {
+    match call.node.config.enable_debug_command() {
+        DebugCommand::Yes => true,
+        DebugCommand::Local => call.session.client.address.ip().to_canonical().is_loopback(),
+        DebugCommand::No => false,
+    }
+}
+
+/// Empties the hot tier, the memtables and the block cache.
+fn chill(call: &Call<'_>) -> Outcome {
+    let keyspace = &call.node.keyspace;
+    keyspace.store().chill().map_err(|error| Stop::Unavailable(error.0))?;
+    // Last, so that reads meanwhile do not fill it again from memory.
+    keyspace.hot().clear();
+    Ok(())
+}
+
+/// What DEBUG is asked for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum DebugRequest {
+    /// Hold this connection's replies back.
+    Sleep(Duration),
+    /// Make everything cold.
+    Chill,
+    /// Let the expirer run, or not.
+    SetActiveExpiry(bool),
+    /// Say what there is.
+    Help,
+}
+
+fn debug_request(args: Args<'_>) -> Outcome<DebugRequest> {
+    let word = args.at(1).to_ascii_lowercase();
+    match (word.as_slice(), args.len()) {
+        (b"help", 2) => Ok(DebugRequest::Help),
+        (b"chill", 2) => Ok(DebugRequest::Chill),
+        // As lenient as Redis: what is no number is 0.
+        (b"sleep", 3) => {
+            let seconds = parse_f64(args.at(2)).unwrap_or(0.0);
+            Ok(DebugRequest::Sleep(Duration::try_from_secs_f64(seconds).unwrap_or_default()))
+        }
+        (b"set-active-expire", 3) => {
+            Ok(DebugRequest::SetActiveExpiry(parse_i64(args.at(2)).unwrap_or(0) != 0))
+        }
+        _ => {
+            let said = args.at(1);
+            let said = String::from_utf8_lossy(said.get(..said.len().min(128)).unwrap_or_default());
+            let text =
+                format!("ERR unknown subcommand or wrong number of arguments for '{said}'. Try DEBUG HELP.");
+            Err(Error::Text(text.into()).into())
+        }
+    }
+}
+
+fn debug_help(reply: &mut Reply<'_>) {
+    const LINES: &[&str] = &[
+        "DEBUG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+        "CHILL",
+        "    Empties the hot tier, the memtables and the block cache: every key is on disk only.",
+        "SLEEP <seconds>",
+        "    Holds back the replies of this connection. Others go on.",
+        "SET-ACTIVE-EXPIRE <0|1>",
+        "    Stops or starts the removal of expired keys in the background.",
+        "HELP",
+        "    Print this help.",
+    ];
+    reply.array(LINES.len());
+    LINES.iter().for_each(|line| reply.simple(line));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resp::OwnedArgs;
+
+    fn parsed<T>(line: &str, parse: impl Fn(Args<'_>) -> Outcome<T>) -> Result<T, String> {
+        let words: Vec<&[u8]> = line.split_whitespace().map(str::as_bytes).collect();
+        parse(OwnedArgs::from_slices(&words).args()).map_err(|stop| match stop {
+            Stop::Error(error) => error.to_string(),
+            other => format!("{other:?}"),
+        })
+    }
+
+    #[test]
+    fn shutdown_options_in_any_order_and_case() {
+        let request = |line| parsed(line, shutdown_request);
+        let end = |force, save| Ok(ShutdownRequest::End(ShutdownMode { force, save }));
+        assert_eq!(request(""), end(false, false));
+        assert_eq!(request("NOSAVE now Force"), end(true, false));
+        assert_eq!(request("now now save"), end(false, true));
+        assert_eq!(request("Abort"), Ok(ShutdownRequest::Abort));
+        for wrong in ["foo", "save nosave", "abort now", "nosave abort", "force abort", "now now foo"] {
+            assert_eq!(request(wrong), Err("ERR syntax error".into()), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn wait_says_what_is_wrong_with_its_numbers() {
+        let options = |line| parsed(line, |args| wait_options(args, 1_000_000));
+        assert_eq!(options("wait 1 100"), Ok((1, 100)));
+        assert_eq!(options("wait -1 0"), Ok((-1, 0)));
+        assert_eq!(options("wait a x"), Err("ERR value is not an integer or out of range".into()));
+        assert_eq!(options("wait 1 x"), Err("ERR timeout is not an integer or out of range".into()));
+        assert_eq!(options("wait 1 -1"), Err("ERR timeout is negative".into()));
+        assert_eq!(options("wait 1 9223372036854775807"), Err("ERR timeout is out of range".into()));
+    }
+
+    #[test]
+    fn debug_takes_any_number_and_refuses_any_other_form() {
+        let request = |line| parsed(line, debug_request);
+        assert_eq!(request("debug SLEEP 0.25"), Ok(DebugRequest::Sleep(Duration::from_millis(250))));
+        for zero in ["debug sleep -1", "debug sleep a", "debug sleep nan", "debug sleep 1e300"] {
+            assert_eq!(request(zero), Ok(DebugRequest::Sleep(Duration::ZERO)), "{zero}");
+        }
+        assert_eq!(request("debug set-active-expire 1"), Ok(DebugRequest::SetActiveExpiry(true)));
+        assert_eq!(request("debug set-active-expire x"), Ok(DebugRequest::SetActiveExpiry(false)));
+        let text = "ERR unknown subcommand or wrong number of arguments for 'Sleep'. Try DEBUG HELP.";
+        assert_eq!(request("debug Sleep"), Err(text.into()));
+        assert_eq!(request("debug Sleep 1 2"), Err(text.into()));
+    }
+}

@@ -1,0 +1,199 @@
+//! MULTI, EXEC, DISCARD, WATCH, UNWATCH.
+//!
+//! Between MULTI and EXEC `dispatch::run` puts requests into the session's queue; EXEC runs them all in its one transaction, so
+//! they are one batch: whole after a crash, or absent. A command that fails takes back its own writes and effects only, and its
+//! error is its element of the reply. Whatever else stops a command (a cold row, too much work) stops EXEC as a whole, to run
+//! again.
+//!
+//! Locks: EXEC holds those of all its commands' keys, and shared ones on the watched keys: a change of a watched key is either
+//! seen here, by the session's flag, or comes after.
+
+use crate::dispatch::keyspec::KeySpec;
+use crate::dispatch::spec::Flag::{AllowBusy, Fast, Loading, NoScript, SkipSlowlog, Stale};
+use crate::dispatch::spec::{Group, family};
+use crate::dispatch::{Call, Command, Handler};
+use crate::keyspace::{Error, Outcome, Stop, TimeoutReply, fail};
+use crate::resp::{Args, Proto, Reply};
+use crate::session::{Effect, Watched};
+
+/// The commands of this family.
+pub const COMMANDS: &[Command] = &family([
+    Command::new("discard", discard)
+        .arity(1)
+        .flags(&[NoScript, Loading, Stale, Fast, AllowBusy])
+        .group(Group::Transactions)
+        .since("2.0.0")
+        .complexity("O(N)")
+        .summary("Drops the queued commands and ends the transaction."),
+    Command::new("exec", exec)
+        .arity(1)
+        .flags(&[NoScript, Loading, Stale, SkipSlowlog])
+        .group(Group::Transactions)
+        .since("1.2.0")
+        .complexity("The cost of the commands queued.")
+        .summary("Runs the queued commands as one."),
+    Command::new("multi", multi)
+        .arity(1)
+        .flags(&[NoScript, Loading, Stale, Fast, AllowBusy])
+        .group(Group::Transactions)
+        .since("1.2.0")
+        .summary("Begins a transaction: what follows is queued."),
+    Command::new("unwatch", unwatch)
+        .arity(1)
+        .flags(&[NoScript, Loading, Stale, Fast, AllowBusy])
+        .group(Group::Transactions)
+        .since("2.2.0")
+        .summary("Forgets the watched keys."),
+    Command::new("watch", watch)
+        .arity(-2)
+        .flags(&[NoScript, Loading, Stale, Fast, AllowBusy])
+        .keys(&[KeySpec::ro(1).to(-1)])
+        .group(Group::Transactions)
+        .since("2.2.0")
+        .complexity("O(N), N the keys")
+        .summary("Lets EXEC fail if one of these keys changes first.")
+        .syntax("key@0..."),
+]);
+
+fn multi(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
+    if call.session.multi.is_some() {
+        return fail("ERR MULTI calls can not be nested");
+    }
+    call.effects.push(Effect::BeginMulti);
+    reply.ok();
+    Ok(())
+}
+
+fn discard(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
+    if call.session.multi.is_none() {
+        return fail("ERR DISCARD without MULTI");
+    }
+    call.effects.push(Effect::EndMulti);
+    reply.ok();
+    Ok(())
+}
+
+fn exec<'c>(call: &mut Call<'c>, reply: &mut Reply<'_>) -> Outcome {
+    let session = call.session;
+    let Some(multi) = &session.multi else { return fail("ERR EXEC without MULTI") };
+    call.effects.push(Effect::EndMulti);
+    if multi.aborted {
+        // Not an `Err`: the end of the transaction must be applied.
+        reply.error("EXECABORT Transaction discarded because of previous errors.");
+        return Ok(());
+    }
+    if session.watch_broken(call.txn.now_ms()) {
+        reply.null_array();
+        return Ok(());
+    }
+    call.txn.expect_work(multi.queue.len() as u64)?;
+    let own_args = call.args;
+    call.in_exec = true;
+    reply.array(multi.queue.len());
+    let ended = multi.queue.iter().try_for_each(|queued| exec_one(call, queued.args(), reply));
+    call.args = own_args;
+    call.in_exec = false;
+    ended
+}
+
+/// Runs one queued command and writes its element of the reply.
+fn exec_one<'c>(call: &mut Call<'c>, args: Args<'c>, reply: &mut Reply<'_>) -> Outcome {
+    let handler = match call.node.table.find(args) {
+        Ok(entry) => entry.spec.handler,
+        Err(_) => None,
+    };
+    let Some(handler) = handler else {
+        // It was there when it was queued, and the table does not change.
+        return Err(Stop::Unavailable("a queued command is unknown".to_owned()));
+    };
+    call.args = args;
+    call.txn.set_quiet(call.session.no_touch);
+    // HELLO among the commands changes how those behind it answer.
+    let proto = proto_of(call, reply.proto());
+    if proto == reply.proto() {
+        return run_apart(call, handler, reply);
+    }
+    let mut written = Vec::new();
+    run_apart(call, handler, &mut Reply::new(&mut written, proto))?;
+    reply.raw(&written);
+    Ok(())
+}
+
+/// The protocol as of the effects so far.
+fn proto_of(call: &Call<'_>, first: Proto) -> Proto {
+    let chosen = call.effects.iter().rev().find_map(|effect| match effect {
+        Effect::SetProto(proto) => Some(*proto),
+        _ => None,
+    });
+    chosen.unwrap_or(first)
+}
+
+/// Runs a command such that its failure is its own: its writes, effects and reply are taken back, the error is its reply.
+fn run_apart(call: &mut Call<'_>, handler: Handler, reply: &mut Reply<'_>) -> Outcome {
+    let (mark, effects_len, reply_len) = (call.txn.mark(), call.effects.len(), reply.len());
+    match handler(call, reply) {
+        Ok(()) => Ok(()),
+        Err(Stop::Error(error)) => {
+            call.txn.rewind(mark);
+            call.effects.truncate(effects_len);
+            reply.truncate(reply_len);
+            write_error(reply, &error);
+            Ok(())
+        }
+        // A command that would wait answers at once as if its time were up.
+        Err(Stop::Wait(wait)) => {
+            call.txn.rewind(mark);
+            call.effects.truncate(effects_len);
+            reply.truncate(reply_len);
+            match wait.on_timeout {
+                TimeoutReply::NullArray => reply.null_array(),
+                TimeoutReply::Null => reply.null(),
+            }
+            Ok(())
+        }
+        Err(stop) => Err(stop),
+    }
+}
+
+fn write_error(reply: &mut Reply<'_>, error: &Error) {
+    reply.error(&error.to_string());
+}
+
+fn watch(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
+    if call.session.multi.is_some() {
+        return fail("ERR WATCH inside MULTI is not allowed");
+    }
+    call.txn.expect_work(call.args.len() as u64)?;
+    call.txn.set_quiet(true);
+    for index in 1..call.args.len() {
+        let key = call.key(index);
+        if is_watched(call, key.row()) {
+            continue;
+        }
+        let stored = call.txn.load(&key)?;
+        call.effects.push(Effect::Watch(Watched {
+            database: key.database(),
+            name: key.name().into(),
+            row: key.row().clone(),
+            expires_at_ms: stored.as_ref().and_then(|stored| stored.expires_at_ms()),
+            existed: stored.is_some(),
+        }));
+    }
+    reply.ok();
+    Ok(())
+}
+
+/// A key is watched once, as it was when it was first named.
+fn is_watched(call: &Call<'_>, row: &[u8]) -> bool {
+    let named = call.effects.iter().filter_map(|effect| match effect {
+        Effect::Watch(watched) => Some(watched),
+        _ => None,
+    });
+    call.session.watched.iter().chain(named).any(|watched| watched.row[..] == *row)
+}
+
+fn unwatch(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
+    call.effects.push(Effect::Unwatch);
+    reply.ok();
+    Ok(())
+}

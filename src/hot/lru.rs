@@ -1,0 +1,301 @@
+//! Least recently used, in two segments.
+//!
+//! New rows enter *probation*; a use there moves a row to *protected*, which may hold 80 % of the
+//! shard. What overflows protected goes back to probation's young end. Victims are taken from
+//! probation's old end, so rows seen once (a scan) push out each other, and at most the fifth of the
+//! shard that was not used twice, never the working set. Each segment is an `LruCache` without a
+//! limit of its own; the bytes are counted here.
+//!
+//! No lock of its own: the shard's mutex is held around every call.
+
+use crate::hot::entry::{Hashed, Key, PassHash, Probe, Value, heap_bytes, overwrite};
+use crate::hot::{Lookup, Source};
+use ::lru::LruCache;
+
+use super::Kept;
+
+/// The memory of an entry without its key's and value's heap blocks: the list node (40 key, 24 held,
+/// 16 links: exactly the 80-byte class) and 28 for the map: 17 bytes a slot (16 + 1 control byte) over
+/// a load that wanders between 7/16 and 7/8, 1.65 slots per entry on average.
+pub(super) const ENTRY_BYTES: usize = 80 + 28;
+
+/// Protected leaves one part in this many to probation.
+const PROBATION_PART: usize = 5;
+/// Rows moved back from protected in one call, at most.
+const DEMOTIONS_MAX: usize = 16;
+/// The use counter a row gets when the policy becomes LFU: in probation, in protected.
+const SEEN_ONCE: u8 = 5;
+const SEEN_TWICE: u8 = 6;
+
+type Segment = LruCache<Key, Held, PassHash>;
+
+struct Held {
+    value: Value,
+    /// The second of the last use.
+    used_s: u32,
+}
+
+impl Held {
+    fn lookup(&self) -> Lookup {
+        Lookup::of(&self.value)
+    }
+}
+
+/// One shard's rows under this policy.
+pub(super) struct Lru {
+    probation: Segment,
+    protected: Segment,
+    probation_bytes: usize,
+    protected_bytes: usize,
+    protected_bytes_max: usize,
+}
+
+fn segment() -> Segment {
+    LruCache::unbounded_with_hasher(PassHash::default())
+}
+
+pub(super) fn charge(key_len: usize, value_len: Option<usize>) -> usize {
+    ENTRY_BYTES + heap_bytes(key_len, value_len)
+}
+
+fn charge_of(key: &[u8], value: &Value) -> usize {
+    charge(key.len(), value.as_ref().map(|value| value.len()))
+}
+
+impl Lru {
+    pub(super) fn new(share_bytes: usize) -> Lru {
+        let mut new = Lru {
+            probation: segment(),
+            protected: segment(),
+            probation_bytes: 0,
+            protected_bytes: 0,
+            protected_bytes_max: 0,
+        };
+        new.set_share(share_bytes);
+        new
+    }
+
+    /// Sets the shard's byte budget, of which protected has its part.
+    pub(super) fn set_share(&mut self, share_bytes: usize) {
+        self.protected_bytes_max = share_bytes - share_bytes / PROBATION_PART;
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.probation_bytes + self.protected_bytes
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.probation.len() + self.protected.len()
+    }
+
+    /// Finds a row and counts the use.
+    pub(super) fn get(&mut self, probe: &Probe, now_s: u32) -> Lookup {
+        let wanted: &dyn Hashed = probe;
+        if let Some(held) = self.protected.get_mut(wanted) {
+            held.used_s = now_s;
+            return held.lookup();
+        }
+        let Some((key, mut held)) = self.probation.pop_entry(wanted) else {
+            return Lookup::Miss;
+        };
+        let found = held.lookup();
+        let charge = charge_of(probe.bytes, &held.value);
+        held.used_s = now_s;
+        self.probation_bytes -= charge;
+        self.protected_bytes += charge;
+        self.protected.push(key, held);
+        self.demote_overflow();
+        found
+    }
+
+    /// Finds a row without a trace.
+    pub(super) fn peek(&self, probe: &Probe) -> Lookup {
+        self.held(probe).map_or(Lookup::Miss, Held::lookup)
+    }
+
+    /// The second of a row's last use and whether it is known absent.
+    pub(super) fn used(&self, probe: &Probe) -> Option<(u32, bool)> {
+        self.held(probe).map(|held| (held.used_s, held.value.is_none()))
+    }
+
+    /// Backdates (or renews) a row's last use.
+    pub(super) fn set_used(&mut self, probe: &Probe, used_s: u32) {
+        let wanted: &dyn Hashed = probe;
+        if let Some(held) = self.protected.peek_mut(wanted).or_else(|| self.probation.peek_mut(wanted)) {
+            held.used_s = used_s;
+        }
+    }
+
+    fn held(&self, probe: &Probe) -> Option<&Held> {
+        let wanted: &dyn Hashed = probe;
+        self.protected.peek(wanted).or_else(|| self.probation.peek(wanted))
+    }
+
+    /// Gives a row that is here another value; false if it is not here. A write makes it the youngest of
+    /// its segment, but only a read moves it up: a command that reads and writes has used it once.
+    pub(super) fn replace(
+        &mut self,
+        probe: &Probe,
+        value: Option<&[u8]>,
+        now_s: u32,
+        source: Source,
+    ) -> bool {
+        let wanted: &dyn Hashed = probe;
+        let (segment, bytes) = if self.protected.contains(wanted) {
+            (&mut self.protected, &mut self.protected_bytes)
+        } else {
+            (&mut self.probation, &mut self.probation_bytes)
+        };
+        let held = match source {
+            Source::Write => segment.get_mut(wanted),
+            Source::Fill => segment.peek_mut(wanted),
+        };
+        let Some(held) = held else {
+            return false;
+        };
+        *bytes -= charge_of(probe.bytes, &held.value);
+        overwrite(&mut held.value, value);
+        *bytes += charge_of(probe.bytes, &held.value);
+        if source == Source::Write {
+            held.used_s = now_s;
+        }
+        self.demote_overflow();
+        true
+    }
+
+    /// Adds a row that is not here.
+    pub(super) fn insert(&mut self, probe: &Probe, value: Option<&[u8]>, now_s: u32) {
+        let mut held = Held { value: None, used_s: now_s };
+        overwrite(&mut held.value, value);
+        self.probation_bytes += charge_of(probe.bytes, &held.value);
+        self.probation.push(Key::new(probe), held);
+    }
+
+    /// Forgets a row; false if it was not here.
+    pub(super) fn remove(&mut self, probe: &Probe) -> bool {
+        let wanted: &dyn Hashed = probe;
+        if let Some(held) = self.protected.pop(wanted) {
+            self.protected_bytes -= charge_of(probe.bytes, &held.value);
+            return true;
+        }
+        let Some(held) = self.probation.pop(wanted) else {
+            return false;
+        };
+        self.probation_bytes -= charge_of(probe.bytes, &held.value);
+        true
+    }
+
+    /// Drops the row least worth keeping; false if there is none.
+    pub(super) fn evict(&mut self) -> bool {
+        if let Some((key, held)) = self.probation.pop_lru() {
+            self.probation_bytes -= charge_of(key.bytes(), &held.value);
+            return true;
+        }
+        let Some((key, held)) = self.protected.pop_lru() else {
+            return false;
+        };
+        self.protected_bytes -= charge_of(key.bytes(), &held.value);
+        true
+    }
+
+    fn demote_overflow(&mut self) {
+        for _ in 0..DEMOTIONS_MAX {
+            if self.protected_bytes <= self.protected_bytes_max {
+                return;
+            }
+            let Some((key, held)) = self.protected.pop_lru() else {
+                return;
+            };
+            let charge = charge_of(key.bytes(), &held.value);
+            self.protected_bytes -= charge;
+            self.probation_bytes += charge;
+            self.probation.push(key, held);
+        }
+    }
+
+    /// Takes every row out, the one least worth keeping first.
+    pub(super) fn drain(&mut self) -> Vec<Kept> {
+        let mut rows = Vec::with_capacity(self.len());
+        for (segment, counter) in [(&mut self.probation, SEEN_ONCE), (&mut self.protected, SEEN_TWICE)] {
+            while let Some((key, Held { value, used_s })) = segment.pop_lru() {
+                rows.push(Kept { key, value, used_s, counter });
+            }
+        }
+        self.probation_bytes = 0;
+        self.protected_bytes = 0;
+        rows
+    }
+
+    /// Takes a drained row in, as the youngest of its segment.
+    pub(super) fn restore(&mut self, row: Kept) {
+        let charge = charge_of(row.key.bytes(), &row.value);
+        let held = Held { value: row.value, used_s: row.used_s };
+        if row.counter > SEEN_ONCE {
+            self.protected_bytes += charge;
+            self.protected.push(row.key, held);
+            self.demote_overflow();
+        } else {
+            self.probation_bytes += charge;
+            self.probation.push(row.key, held);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ENTRY_BYTES, Held, Lru, charge};
+    use crate::hot::entry::{Key, Probe};
+    use crate::hot::{Lookup, Source};
+
+    fn probe(bytes: &[u8]) -> Probe<'_> {
+        Probe { hash: bytes.iter().fold(0, |hash, &b| hash * 31 + u64::from(b)), bytes }
+    }
+
+    fn holds(lru: &Lru, key: &[u8]) -> bool {
+        !matches!(lru.peek(&probe(key)), Lookup::Miss)
+    }
+
+    #[test]
+    fn the_node_is_the_size_the_charge_assumes() {
+        assert_eq!(size_of::<Key>() + size_of::<Held>() + 2 * size_of::<usize>(), 80);
+    }
+
+    #[test]
+    fn rows_seen_once_leave_before_rows_used_twice() {
+        let mut lru = Lru::new(10 * ENTRY_BYTES);
+        for key in [b"a", b"b", b"c"] {
+            lru.insert(&probe(key), None, 0);
+        }
+        lru.get(&probe(b"a"), 1);
+        assert!(lru.evict());
+        assert_eq!([b"a", b"b", b"c"].map(|key| holds(&lru, key)), [true, false, true]);
+        assert!(lru.evict() && lru.evict());
+        assert!(!lru.evict());
+        assert_eq!((lru.bytes(), lru.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_write_renews_a_row_a_fill_does_not() {
+        for (source, survivor) in [(Source::Write, b"a"), (Source::Fill, b"b")] {
+            let mut lru = Lru::new(10 * ENTRY_BYTES);
+            lru.insert(&probe(b"a"), Some(b"1"), 0);
+            lru.insert(&probe(b"b"), Some(b"1"), 0);
+            assert!(lru.replace(&probe(b"a"), Some(b"2"), 1, source));
+            assert!(lru.evict());
+            assert!(holds(&lru, survivor));
+        }
+    }
+
+    #[test]
+    fn protected_overflows_into_probation() {
+        let mut lru = Lru::new(5 * ENTRY_BYTES);
+        for key in 0..5u8 {
+            lru.insert(&probe(&[key]), None, 0);
+            lru.get(&probe(&[key]), 0);
+        }
+        assert_eq!((lru.probation.len(), lru.protected.len()), (1, 4));
+        assert_eq!(lru.probation_bytes, charge(1, None));
+        assert!(lru.evict());
+        assert!(!holds(&lru, &[0]));
+    }
+}

@@ -1,0 +1,355 @@
+//! The hot tier: recently or often used rows in memory, within a byte budget.
+//!
+//! A sharded map from a row's key bytes to its value bytes, or to "known absent". It knows neither what
+//! the rows mean nor where they come from: commits and validated fills put them in, and leaving the tier
+//! deletes nothing. A key is hashed once; the hash picks the shard and the place within it.
+//!
+//! Files, in reading order: `entry` (a row and its charge), `lru` and `lfu` (which row leaves first),
+//! `shard` (budget and counters), this one (shards, locks, live settings).
+//!
+//! Lock rule: one mutex per shard, held for one probe and never while another is taken; only `set_budget`,
+//! when it brings more shards into use, holds all of them, in index order. `settings` comes before any
+//! shard. Callers may hold what they like: nothing here waits for anything but these mutexes.
+
+mod entry;
+mod lfu;
+mod lru;
+mod shard;
+#[cfg(test)]
+mod tests;
+
+use crate::base::clock::Clock;
+use crate::base::random::fill_entropy;
+use ahash::RandomState;
+use parking_lot::{Mutex, MutexGuard};
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use entry::{Key, Probe, Value};
+use shard::Shard;
+
+/// The number of shards, a power of two.
+const SHARDS: usize = 64;
+/// Of these, as many are in use as have at least this share of the budget each (but one at least).
+const SHARE_BYTES_MIN: usize = 128 << 10;
+
+/// Which row leaves first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// The longest unused, rows used only once before all others.
+    Lru,
+    /// The least often used, as Redis counts it.
+    Lfu {
+        /// The larger, the more uses it takes to raise a counter (`lfu-log-factor`).
+        log_factor: u32,
+        /// Minutes without use that cost a counter one point; 0 = it never falls (`lfu-decay-time`).
+        decay_minutes: u32,
+    },
+}
+
+/// Where a value that is put comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A commit: counts as the row's latest use.
+    Write,
+    /// A read that missed: never renews a row that is here.
+    Fill,
+}
+
+/// What the tier knows of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// The row's value.
+    Hit(Arc<[u8]>),
+    /// There is no such row.
+    Absent,
+    /// Nothing; ask the store.
+    Miss,
+}
+
+impl Lookup {
+    fn of(value: &Value) -> Lookup {
+        value.as_ref().map_or(Lookup::Absent, |value| Lookup::Hit(Arc::clone(value)))
+    }
+}
+
+/// Counts since the tier was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Gets that found a value.
+    pub hits: u64,
+    /// Gets that found nothing.
+    pub misses: u64,
+    /// Gets that found "known absent".
+    pub absent_hits: u64,
+    /// Rows newly taken in (replaced values are not counted).
+    pub insertions: u64,
+    /// Rows dropped to make room.
+    pub evictions: u64,
+    /// Rows not kept because they are too large.
+    pub rejected: u64,
+}
+
+/// A row on its way from one policy or shard to another.
+struct Kept {
+    key: Key,
+    value: Value,
+    used_s: u32,
+    counter: u8,
+}
+
+/// Keeps neighbouring shards off each other's cache lines (and the prefetcher's pairs of them).
+#[repr(align(128))]
+struct Padded(Mutex<Shard>);
+
+struct Settings {
+    budget_bytes: usize,
+    policy: Policy,
+}
+
+/// See the head of the file. Shared by reference between threads.
+pub struct HotTier {
+    shards: Box<[Padded]>,
+    /// Shards in use, less one.
+    mask: AtomicUsize,
+    hasher: RandomState,
+    clock: Clock,
+    settings: Mutex<Settings>,
+}
+
+impl HotTier {
+    /// An empty tier that keeps at most `budget_bytes`, by the charge of its entries.
+    pub fn new(budget_bytes: usize, policy: Policy, clock: Clock) -> HotTier {
+        let mut entropy = [0; 32];
+        fill_entropy(&mut entropy);
+        let mut seeds = [0; 4];
+        for (seed, bytes) in seeds.iter_mut().zip(entropy.as_chunks().0) {
+            *seed = u64::from_le_bytes(*bytes);
+        }
+        HotTier::seeded(budget_bytes, policy, clock, seeds)
+    }
+
+    fn seeded(budget_bytes: usize, policy: Policy, clock: Clock, seeds: [u64; 4]) -> HotTier {
+        let used = shards_for(budget_bytes);
+        let shard = |index: usize| {
+            let seed = seeds[0].wrapping_add(index as u64);
+            Padded(Mutex::new(Shard::new(policy, budget_bytes / used, seed, used - 1)))
+        };
+        HotTier {
+            shards: (0..SHARDS).map(shard).collect(),
+            mask: AtomicUsize::new(used - 1),
+            hasher: RandomState::with_seeds(seeds[0], seeds[1], seeds[2], seeds[3]),
+            clock,
+            settings: Mutex::new(Settings { budget_bytes, policy }),
+        }
+    }
+
+    /// Looks a key up and counts the use, and the hit or miss.
+    pub fn get(&self, key: &[u8]) -> Lookup {
+        self.get_at(key, self.clock.now_ms())
+    }
+
+    /// [`HotTier::get`] for a caller that has read the clock already, say once for its whole command:
+    /// reading it takes nearly as long as the rest of a hit. `now_ms` is unix time in milliseconds.
+    pub fn get_at(&self, key: &[u8], now_ms: u64) -> Lookup {
+        let probe = self.probe(key);
+        self.shard(&probe).get(&probe, whole_seconds(now_ms))
+    }
+
+    /// Looks a key up and leaves no trace, neither in the policy nor in the counts.
+    pub fn get_quiet(&self, key: &[u8]) -> Lookup {
+        let probe = self.probe(key);
+        self.shard(&probe).peek(&probe)
+    }
+
+    /// Keeps a row's value, new or in place of what is known. A row too large to be kept (more than a
+    /// shard's share of the budget, or 1 MiB) is forgotten instead.
+    pub fn put(&self, key: &[u8], value: &[u8], source: Source) {
+        let (now_s, probe) = (self.now_s(), self.probe(key));
+        self.shard(&probe).put(&probe, Some(value), now_s, source);
+    }
+
+    /// Keeps the knowledge that a row does not exist.
+    pub fn put_absent(&self, key: &[u8], source: Source) {
+        let (now_s, probe) = (self.now_s(), self.probe(key));
+        self.shard(&probe).put(&probe, None, now_s, source);
+    }
+
+    /// Forgets all about a key.
+    pub fn remove(&self, key: &[u8]) {
+        let probe = self.probe(key);
+        self.shard(&probe).remove(&probe);
+    }
+
+    /// Forgets everything; the counts stay. Frees in the calling thread, a shard at a time and outside
+    /// its lock: not for a worker when the tier is large.
+    pub fn clear(&self) {
+        let settings = self.settings.lock();
+        for shard in &self.shards {
+            let old = shard.0.lock().take(settings.policy);
+            drop(old);
+        }
+    }
+
+    /// Changes the budget. A smaller one leaves a debt, which later puts and [`HotTier::shrink_step`] pay
+    /// off bit by bit. The shards in use can become more, in one go, never fewer; that go is short, for it
+    /// only happens while the budget was below 8 MiB.
+    pub fn set_budget(&self, bytes: usize) {
+        let mut settings = self.settings.lock();
+        settings.budget_bytes = bytes;
+        let used = self.mask.load(Ordering::Relaxed) + 1;
+        if shards_for(bytes) > used {
+            self.spread(shards_for(bytes), bytes);
+            return;
+        }
+        for shard in &self.shards {
+            shard.0.lock().set_share(bytes / used);
+        }
+    }
+
+    /// Changes the policy and keeps the rows. In proportion to their number, a shard at a time.
+    pub fn set_policy(&self, policy: Policy) {
+        let now_s = self.now_s();
+        let mut settings = self.settings.lock();
+        settings.policy = policy;
+        for shard in &self.shards {
+            shard.0.lock().set_policy(policy, now_s);
+        }
+    }
+
+    /// Evicts a few rows from every shard that is over its share; true while there is more to do. For a
+    /// background task, after `set_budget`.
+    pub fn shrink_step(&self) -> bool {
+        let now_s = self.now_s();
+        let mut in_debt = false;
+        for shard in &self.shards {
+            in_debt |= shard.0.lock().shrink_step(now_s);
+        }
+        in_debt
+    }
+
+    /// Seconds since the last use of a row that is here (and not known absent), under either policy.
+    pub fn idle_seconds(&self, key: &[u8]) -> Option<u64> {
+        let (now_s, probe) = (self.now_s(), self.probe(key));
+        match self.shard(&probe).used(&probe) {
+            Some((used_s, false)) => Some(u64::from(now_s.saturating_sub(used_s))),
+            _ => None,
+        }
+    }
+
+    /// The use counter, decayed up to now, of a row that is here (and not known absent); `None` under LRU.
+    pub fn frequency(&self, key: &[u8]) -> Option<u8> {
+        let (now_s, probe) = (self.now_s(), self.probe(key));
+        let shard = self.shard(&probe);
+        match shard.used(&probe) {
+            Some((_, false)) => shard.counter(&probe, now_s),
+            _ => None,
+        }
+    }
+
+    /// Counts a use of a row, if it is here.
+    pub fn touch(&self, key: &[u8]) {
+        let (now_s, probe) = (self.now_s(), self.probe(key));
+        self.shard(&probe).touch(&probe, now_s);
+    }
+
+    /// Sets the idle time of a row, if it is here (`RESTORE ... IDLETIME`). Its place in the order stays.
+    pub fn set_idle_seconds(&self, key: &[u8], idle_seconds: u64) {
+        let (now_s, probe) = (self.now_s(), self.probe(key));
+        let idle_s = u32::try_from(idle_seconds).unwrap_or(u32::MAX);
+        self.shard(&probe).set_used(&probe, now_s.saturating_sub(idle_s));
+    }
+
+    /// Sets the use counter of a row, if it is here and the policy is LFU (`RESTORE ... FREQ`).
+    pub fn set_frequency(&self, key: &[u8], frequency: u8) {
+        let (now_s, probe) = (self.now_s(), self.probe(key));
+        self.shard(&probe).set_counter(&probe, frequency, now_s);
+    }
+
+    /// The charge of all entries.
+    pub fn bytes(&self) -> usize {
+        self.shards.iter().map(|shard| shard.0.lock().bytes()).sum()
+    }
+
+    /// The number of entries, the known absent included.
+    pub fn entries(&self) -> usize {
+        self.shards.iter().map(|shard| shard.0.lock().len()).sum()
+    }
+
+    /// The budget in force.
+    pub fn budget_bytes(&self) -> usize {
+        self.settings.lock().budget_bytes
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> Policy {
+        self.settings.lock().policy
+    }
+
+    /// The counts of all shards.
+    pub fn stats(&self) -> Stats {
+        let mut sum = Stats::default();
+        for shard in &self.shards {
+            let part = shard.0.lock().stats();
+            sum.hits += part.hits;
+            sum.misses += part.misses;
+            sum.absent_hits += part.absent_hits;
+            sum.insertions += part.insertions;
+            sum.evictions += part.evictions;
+            sum.rejected += part.rejected;
+        }
+        sum
+    }
+
+    fn probe<'a>(&self, key: &'a [u8]) -> Probe<'a> {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(key);
+        Probe { hash: hasher.finish(), bytes: key }
+    }
+
+    /// Locks the shard of a key. The maps take a hash's lowest and highest bits, the shard its middle ones.
+    fn shard(&self, probe: &Probe) -> MutexGuard<'_, Shard> {
+        loop {
+            let mask = self.mask.load(Ordering::Acquire);
+            let shard = self.shards[place(probe.hash, mask)].0.lock();
+            // Another mask: the rows were spread over more shards meanwhile, and this key's may be elsewhere.
+            if shard.mask == mask {
+                return shard;
+            }
+        }
+    }
+
+    /// Brings more shards into use: every row moves to the shard where it is now looked for.
+    fn spread(&self, used: usize, budget_bytes: usize) {
+        let mut shards: Vec<MutexGuard<Shard>> = self.shards.iter().map(|shard| shard.0.lock()).collect();
+        let rows: Vec<Kept> = shards.iter_mut().flat_map(|shard| shard.drain()).collect();
+        for shard in &mut shards {
+            shard.mask = used - 1;
+            shard.set_share(budget_bytes / used);
+        }
+        for row in rows {
+            let at = place(row.key.probe().hash, used - 1);
+            shards[at].restore(row);
+        }
+        self.mask.store(used - 1, Ordering::Release);
+    }
+
+    fn now_s(&self) -> u32 {
+        whole_seconds(self.clock.now_ms())
+    }
+}
+
+/// The 4-byte clock of the entries: unix seconds, good until 2106.
+fn whole_seconds(now_ms: u64) -> u32 {
+    u32::try_from(now_ms / 1000).unwrap_or(u32::MAX)
+}
+
+fn place(hash: u64, mask: usize) -> usize {
+    (hash >> 40) as usize & mask
+}
+
+fn shards_for(budget_bytes: usize) -> usize {
+    let whole = (budget_bytes / SHARE_BYTES_MIN).clamp(1, SHARDS);
+    1 << whole.ilog2()
+}

@@ -1,0 +1,384 @@
+//! One connection: read a burst, run its commands, flush the log once, write once.
+//!
+//! Commands run synchronously on the worker (`dispatch::run::attempt`). What pauses a run is seen to in `pause`; until it is over,
+//! the connection's later commands wait. Replies gather in `output` and are let go by `flush`, which first sees to it that
+//! the log is flushed (with `appendfsync always`: synced) up to the highest sequence that any of them could have seen. If that
+//! fails, every one of them becomes an error.
+
+use super::Shared;
+use super::effects::apply;
+use crate::base::random::Rng;
+use crate::config::{AppendFsync, ClientClass};
+use crate::dispatch::run::{self, Bench, Pause, Prepared, Ran, Request, Runner};
+use crate::dispatch::table::Entry;
+use crate::keyspace::RunIdentity;
+use crate::resp::{Decoded, Decoder, Limits, OwnedArgs, Reply};
+use crate::session::{ReplyMode, Session};
+use bytes::{Buf, BytesMut};
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
+/// Read at a time, at least.
+const READ_BYTES: usize = 16 << 10;
+/// Replies beyond this are flushed in the middle of a burst.
+const FLUSH_BYTES: usize = 1 << 20;
+/// An idle connection gives back buffers larger than this.
+const KEEP_BYTES: usize = 64 << 10;
+
+/// Buffers, session and socket of one connection.
+pub(super) struct Connection {
+    pub(super) shared: Arc<Shared>,
+    pub(super) worker: usize,
+    pub(super) bench: Rc<RefCell<Bench>>,
+    pub(super) rng: Rng,
+    pub(super) stream: TcpStream,
+    pub(super) session: Session,
+    pub(super) decoder: Decoder,
+    pub(super) input: BytesMut,
+    pub(super) output: Vec<u8>,
+    /// Replies in `output` that are not let go yet, and up to where the log must be flushed for them.
+    replies: usize,
+    sequence: u64,
+    epoch: u64,
+    /// Hold the replies back for so long (WAIT, DEBUG SLEEP).
+    pub(super) delay: Option<Duration>,
+    /// Close once the replies are sent.
+    pub(super) closing: bool,
+    last_command: usize,
+}
+
+/// What became of the next request in the buffer.
+enum Step {
+    /// There is no whole request.
+    Empty,
+    /// It is answered.
+    Done,
+    /// It is on its way and something stands in it.
+    Paused(usize, OwnedArgs, RunIdentity, Pause),
+}
+
+/// Why a connection ends, when not by its own wish.
+type Ended = io::Result<()>;
+
+impl Connection {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        worker: usize,
+        bench: Rc<RefCell<Bench>>,
+        stream: TcpStream,
+        session: Session,
+    ) -> Connection {
+        let epoch = shared.node.keyspace.store().epoch();
+        Connection {
+            shared,
+            worker,
+            bench,
+            rng: Rng::from_entropy(),
+            stream,
+            session,
+            decoder: Decoder::new(),
+            input: BytesMut::new(),
+            output: Vec::new(),
+            replies: 0,
+            sequence: 0,
+            epoch,
+            delay: None,
+            closing: false,
+            last_command: usize::MAX,
+        }
+    }
+
+    /// Serves the connection to its end.
+    pub(super) async fn serve(mut self) {
+        let ended = self.converse().await;
+        if let Err(error) = ended
+            && !matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
+        {
+            tracing::debug!(client = self.session.client.id, %error, "a connection ended");
+        }
+        super::effects::forget_session(&mut self);
+        self.shared.node.clients.remove(self.session.client.id);
+    }
+
+    async fn converse(&mut self) -> Ended {
+        loop {
+            self.burst().await?;
+            self.flush().await?;
+            if self.closing || self.session.client.is_ended() {
+                return Ok(());
+            }
+            self.rest();
+            if !self.read().await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Runs every whole request in the buffer.
+    async fn burst(&mut self) -> Ended {
+        while !self.closing {
+            match self.step() {
+                Step::Empty => return Ok(()),
+                Step::Done => {}
+                Step::Paused(command, args, run, pause) => self.pause(command, args, run, pause).await?,
+            }
+            if self.output.len() > FLUSH_BYTES {
+                self.flush().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the next request from the buffer and runs it as far as it goes without waiting.
+    fn step(&mut self) -> Step {
+        loop {
+            if self.input.is_empty() {
+                return Step::Empty;
+            }
+            let limits = Limits {
+                bulk_len_max: self.shared.node.config.bulk_len_max(),
+                authenticated: self.session.authenticated,
+            };
+            match self.decoder.decode(&self.input, &limits) {
+                Ok(Decoded::Incomplete { wanted }) => {
+                    // Only a claim: room grows with what really arrives.
+                    let missing = wanted.saturating_sub(self.input.len()).min(FLUSH_BYTES);
+                    self.input.reserve(missing);
+                    return Step::Empty;
+                }
+                Ok(Decoded::Empty { consumed }) => self.advance(consumed),
+                Ok(Decoded::Complete { consumed }) => {
+                    let step = self.run_decoded();
+                    self.advance(consumed);
+                    return step;
+                }
+                Err(error) => {
+                    Reply::new(&mut self.output, self.session.proto).error_bytes(&error.text());
+                    self.replies += 1;
+                    self.closing = true;
+                    return Step::Empty;
+                }
+            }
+        }
+    }
+
+    fn advance(&mut self, consumed: usize) {
+        self.input.advance(consumed);
+        self.decoder.reset();
+    }
+
+    fn run_decoded(&mut self) -> Step {
+        let shared = Arc::clone(&self.shared);
+        let node = &shared.node;
+        let args = self.decoder.args(&self.input);
+        match run::prepare(node, &self.session, args) {
+            Prepared::Run(entry) => {
+                let run = run::identify(node, &mut self.rng);
+                let request = Request { session: &self.session, entry, args, run: &run, waiter: None };
+                let runner = Runner { node, worker: self.worker };
+                let start = self.output.len();
+                let started_us = node.clock.mono_us();
+                let attempted = run::attempt(&runner, &mut self.bench.borrow_mut(), &request, &mut self.output);
+                match attempted {
+                    Ok(ran) => {
+                        let duration_us = node.clock.mono_us() - started_us;
+                        self.finish(entry, ran, start, duration_us);
+                        Step::Done
+                    }
+                    Err(pause) => Step::Paused(entry.index, OwnedArgs::from_args(args), run, pause),
+                }
+            }
+            Prepared::Queue => {
+                let queued = crate::session::Effect::Queue(OwnedArgs::from_args(args));
+                let start = self.output.len();
+                Reply::new(&mut self.output, self.session.proto).simple("QUEUED");
+                self.answered(start, Ran { effects: vec![queued], ..Ran::default() });
+                Step::Done
+            }
+            Prepared::Refuse(entry, text) => {
+                let start = self.output.len();
+                Reply::new(&mut self.output, self.session.proto).error(&text);
+                if let Some(entry) = entry {
+                    node.stats.rejected(self.worker, entry.index);
+                }
+                self.note_error(start);
+                let effects = match self.session.multi {
+                    Some(_) => vec![crate::session::Effect::AbortMulti],
+                    None => Vec::new(),
+                };
+                self.answered(start, Ran { effects, failed: true, ..Ran::default() });
+                Step::Done
+            }
+        }
+    }
+
+    /// A command has run: its statistics, then its effects.
+    pub(super) fn finish(&mut self, entry: &Entry, ran: Ran, start: usize, duration_us: u64) {
+        self.shared.node.stats.ran(self.worker, entry.index, duration_us, ran.failed);
+        if ran.failed {
+            self.note_error(start);
+        }
+        if self.last_command != entry.index {
+            self.last_command = entry.index;
+            self.session.client.labels.lock().command = entry.name;
+        }
+        self.answered(start, ran);
+    }
+
+    fn note_error(&self, start: usize) {
+        let text = self.output.get(start + 1..).unwrap_or_default();
+        self.shared.node.stats.error(text.split(|&byte| byte == b'\r').next().unwrap_or_default());
+    }
+
+    /// A reply stands in `output` from `start` on.
+    fn answered(&mut self, start: usize, ran: Ran) {
+        let mode = self.session.reply_mode;
+        if self.replies == 0 {
+            self.epoch = self.shared.node.keyspace.store().epoch();
+        }
+        self.sequence = self.sequence.max(ran.sequence);
+        for effect in ran.effects {
+            apply(self, effect);
+        }
+        let silent = self.session.reply_mode == ReplyMode::Off || mode == ReplyMode::SkipNext;
+        if silent {
+            self.output.truncate(start);
+        } else if self.output.len() > start {
+            self.replies += 1;
+        }
+        if mode == ReplyMode::SkipNext && self.session.reply_mode == ReplyMode::SkipNext {
+            self.session.reply_mode = ReplyMode::On;
+        }
+    }
+
+    /// Lets the gathered replies go: log first, then the socket.
+    pub(super) async fn flush(&mut self) -> Ended {
+        if self.output.is_empty() {
+            return Ok(());
+        }
+        if let Some(delay) = self.delay.take() {
+            let client = Arc::clone(&self.session.client);
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                () = client.kill.notified() => return Err(io::ErrorKind::ConnectionAborted.into()),
+            }
+        }
+        if self.sequence > 0 {
+            let shared = Arc::clone(&self.shared);
+            let store = shared.node.keyspace.store();
+            if self.sequence > store.flushed_sequence() {
+                // Others on this worker may have written, too: whoever comes first flushes for all.
+                tokio::task::yield_now().await;
+            }
+            let mut safe = match store.flush_wal(self.sequence) {
+                Ok(()) => true,
+                Err(_) => {
+                    shared.node.keyspace.signal_failure();
+                    false
+                }
+            };
+            if safe && self.sequence > store.synced_sequence() && shared.node.config.appendfsync() == AppendFsync::Always {
+                safe = shared.sync.synced(&shared.node, self.sequence).await;
+            }
+            if !safe || store.epoch() != self.epoch {
+                self.retract();
+            }
+        }
+        self.sequence = 0;
+        self.replies = 0;
+        self.send().await
+    }
+
+    /// Replies that rest on what may be lost become errors.
+    fn retract(&mut self) {
+        let reason = self.shared.node.keyspace.store().failure().unwrap_or_else(|| "the database was reopened".to_owned());
+        self.output.clear();
+        for _ in 0..self.replies {
+            Reply::new(&mut self.output, self.session.proto).error(&run::misconf_text(&reason));
+        }
+    }
+
+    /// Writes the output to the socket, waiting for a slow client as long as its output limits allow.
+    async fn send(&mut self) -> Ended {
+        let client = Arc::clone(&self.session.client);
+        let limit = self.shared.node.config.output_limit(ClientClass::Normal);
+        if limit.hard_bytes > 0 && self.output.len() as u64 > limit.hard_bytes {
+            return Err(io::Error::other("output buffer limit"));
+        }
+        let mut sent = 0;
+        while sent < self.output.len() {
+            match self.stream.try_write(&self.output[sent..]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(bytes) => sent += bytes,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let left = (self.output.len() - sent) as u64;
+                    client.output_bytes.store(left as usize, Ordering::Relaxed);
+                    let patience = match limit.soft_bytes {
+                        soft if soft > 0 && left > soft => Duration::from_secs(limit.soft_seconds),
+                        _ => Duration::MAX,
+                    };
+                    tokio::select! {
+                        ready = self.stream.writable() => ready?,
+                        () = client.kill.notified() => return Err(io::ErrorKind::ConnectionAborted.into()),
+                        () = pause_for(patience) => return Err(io::Error::other("output buffer limit")),
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        client.output_bytes.store(0, Ordering::Relaxed);
+        client.sent_bytes.fetch_add(sent as u64, Ordering::Relaxed);
+        self.shared.node.traffic.sent_bytes.fetch_add(sent as u64, Ordering::Relaxed);
+        self.output.clear();
+        Ok(())
+    }
+
+    /// Between two bursts: figures for CLIENT LIST, and large buffers given back.
+    fn rest(&mut self) {
+        let client = &self.session.client;
+        client.query_bytes.store(self.input.capacity(), Ordering::Relaxed);
+        if self.output.capacity() > KEEP_BYTES {
+            self.output = Vec::new();
+        }
+        if self.input.is_empty() && self.input.capacity() > KEEP_BYTES {
+            self.input = BytesMut::new();
+        }
+    }
+
+    /// Reads more; false when the client has gone or was told to.
+    async fn read(&mut self) -> io::Result<bool> {
+        let client = Arc::clone(&self.session.client);
+        let idle_seconds = self.shared.node.config.timeout_seconds();
+        let patience = if idle_seconds == 0 { Duration::MAX } else { Duration::from_secs(idle_seconds) };
+        if self.input.capacity() - self.input.len() < READ_BYTES / 4 {
+            self.input.reserve(READ_BYTES);
+        }
+        let read = tokio::select! {
+            read = self.stream.read_buf(&mut self.input) => read?,
+            () = client.kill.notified() => return Ok(false),
+            () = pause_for(patience) => return Ok(false),
+        };
+        client.active_ms.store(self.shared.node.clock.now_ms(), Ordering::Relaxed);
+        client.received_bytes.fetch_add(read as u64, Ordering::Relaxed);
+        self.shared.node.traffic.received_bytes.fetch_add(read as u64, Ordering::Relaxed);
+        if self.input.len() > self.shared.node.config.query_buffer_bytes_max() {
+            tracing::warn!(client = client.id, "closed: its query buffer is over the limit");
+            return Ok(false);
+        }
+        Ok(read > 0)
+    }
+}
+
+/// Sleeps; for ever if so asked, without a timer.
+pub(super) async fn pause_for(duration: Duration) {
+    if duration == Duration::MAX {
+        std::future::pending::<()>().await;
+    }
+    tokio::time::sleep(duration).await;
+}

@@ -1,0 +1,139 @@
+//! What a committed command changes outside the data, applied to its connection and the server.
+
+use super::connection::Connection;
+use super::{retune, save};
+use crate::resp::{OwnedArgs, Proto};
+use crate::session::{Effect, Multi, ReplyMode, Session, Watched};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Applies one effect. Effects come after the commit, in the order the handler gave them.
+pub(super) fn apply(connection: &mut Connection, effect: Effect) {
+    let shared = Arc::clone(&connection.shared);
+    let node = &shared.node;
+    let session = &mut connection.session;
+    let client = Arc::clone(&session.client);
+    match effect {
+        Effect::Select(database) => {
+            session.database = database;
+            client.database.store(database, Ordering::Relaxed);
+        }
+        Effect::SetProto(proto) => {
+            session.proto = proto;
+            client.protocol.store(if proto == Proto::Resp3 { 3 } else { 2 }, Ordering::Relaxed);
+        }
+        Effect::Authenticate => session.authenticated = true,
+        Effect::SetName(name) => client.labels.lock().name = name,
+        Effect::SetLibName(name) => client.labels.lock().lib_name = name,
+        Effect::SetLibVersion(version) => client.labels.lock().lib_version = version,
+        Effect::BeginMulti => set_multi(session, Some(Multi::default())),
+        Effect::Queue(request) => queue(session, request),
+        Effect::AbortMulti => {
+            if let Some(multi) = session.multi.as_mut() {
+                Arc::make_mut(multi).aborted = true;
+            }
+        }
+        Effect::EndMulti => {
+            set_multi(session, None);
+            unwatch(connection);
+        }
+        Effect::Watch(watched) => watch(connection, watched),
+        Effect::Unwatch => unwatch(connection),
+        Effect::Reset => reset(connection),
+        Effect::Close => connection.closing = true,
+        Effect::SetReplyMode(mode) => session.reply_mode = mode,
+        Effect::SetNoEvict(on) => client.no_evict.store(on, Ordering::Relaxed),
+        Effect::SetNoTouch(on) => {
+            session.no_touch = on;
+            client.no_touch.store(on, Ordering::Relaxed);
+        }
+        Effect::Kill(filter) => {
+            for victim in node.clients.matching(&filter) {
+                if victim.id == client.id {
+                    connection.closing = true;
+                } else {
+                    victim.end();
+                }
+            }
+        }
+        Effect::Unblock { client, with_error } => {
+            let state = match with_error {
+                true => crate::waiters::State::UnblockedByError,
+                false => crate::waiters::State::UnblockedByTimeout,
+            };
+            node.keyspace.waiters().unblock(client, state);
+        }
+        Effect::Configure(pairs) => {
+            node.config.apply(&pairs);
+            retune::retune(node);
+        }
+        Effect::ResetStatistics => {
+            node.stats.reset();
+            node.keyspace.figures().reset();
+            node.vitals.reset();
+        }
+        Effect::Shutdown(mode) => node.request_shutdown(mode),
+        Effect::Checkpoint => save::start(&shared),
+        Effect::Sleep(duration) => connection.delay = Some(duration),
+    }
+}
+
+/// The connection ends: nothing watches or is queued for it any more.
+pub(super) fn forget_session(connection: &mut Connection) {
+    unwatch(connection);
+    set_multi(&mut connection.session, None);
+}
+
+fn set_multi(session: &mut Session, multi: Option<Multi>) {
+    let client = &session.client;
+    client.queued.store(usize::from(multi.is_some()), Ordering::Relaxed);
+    client.queued_bytes.store(0, Ordering::Relaxed);
+    session.multi = multi.map(Arc::new);
+}
+
+fn queue(session: &mut Session, request: OwnedArgs) {
+    if let Some(multi) = session.multi.as_mut() {
+        let multi = Arc::make_mut(multi);
+        multi.bytes += request.bytes();
+        multi.queue.push(request);
+        session.client.queued.store(multi.queue.len() + 1, Ordering::Relaxed);
+        session.client.queued_bytes.store(multi.bytes, Ordering::Relaxed);
+    }
+}
+
+fn watch(connection: &mut Connection, watched: Watched) {
+    let session = &mut connection.session;
+    if session.watched.iter().any(|other| other.row == watched.row) {
+        return;
+    }
+    connection.shared.node.keyspace.watches().add(&watched.row, &session.watch_flag, watched.existed);
+    session.watched.push(watched);
+    session.client.watched.store(session.watched.len(), Ordering::Relaxed);
+}
+
+fn unwatch(connection: &mut Connection) {
+    let session = &mut connection.session;
+    for watched in session.watched.drain(..) {
+        connection.shared.node.keyspace.watches().remove(&watched.row, &session.watch_flag);
+    }
+    // A fresh flag: a commit that still holds the old one can no longer harm.
+    session.watch_flag = Arc::default();
+    session.client.watched.store(0, Ordering::Relaxed);
+}
+
+fn reset(connection: &mut Connection) {
+    forget_session(connection);
+    let authenticated = connection.shared.node.config.requirepass().is_empty();
+    let client = Arc::clone(&connection.session.client);
+    client.labels.lock().name = Arc::default();
+    client.database.store(0, Ordering::Relaxed);
+    client.protocol.store(2, Ordering::Relaxed);
+    client.no_evict.store(false, Ordering::Relaxed);
+    client.no_touch.store(false, Ordering::Relaxed);
+    let session = &mut connection.session;
+    session.database = 0;
+    session.proto = Proto::Resp2;
+    session.authenticated = authenticated;
+    session.no_touch = false;
+    session.reply_mode = ReplyMode::On;
+}

@@ -1,0 +1,346 @@
+//! What a connection does about a run that cannot go on: warm rows, wait for a stripe, go to the pool, wait to be fed.
+//!
+//! After each the run starts again from the beginning, with the clock and chance of the first time.
+
+use super::Shared;
+use super::connection::{Connection, pause_for};
+use crate::dispatch::run::{self, Pause, Ran, Request, Runner};
+use crate::encoding::row::{RowKey, split_head_row};
+use crate::keyspace::{RunIdentity, StripeId, Wait};
+use crate::resp::{Decoded, Decoder, Limits, OwnedArgs, Reply};
+use crate::session::Session;
+use crate::waiters::{State, Waiter};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+
+/// Rounds of warming before a command is run on the pool for good.
+const COLD_ROUNDS_MAX: u32 = 3;
+/// Later requests of a burst looked at when one is cold, and their bytes.
+const AHEAD_MAX: usize = 64;
+const AHEAD_BYTES_MAX: usize = 1 << 20;
+/// The longest pause between two tries of a stalled write.
+const STALL_PAUSE_MAX: Duration = Duration::from_millis(50);
+
+/// A command that does not go through at once; complete in itself, so that it can go to the pool.
+#[derive(Clone)]
+struct Job {
+    command: usize,
+    args: OwnedArgs,
+    run: RunIdentity,
+    session: Session,
+    /// The waiter whose turn it is.
+    fed: Option<Arc<Waiter>>,
+}
+
+/// The same, with its place among the waiters.
+struct Held {
+    job: Job,
+    waiter: Option<Arc<Waiter>>,
+    turn: Option<Turn>,
+}
+
+/// The turn of a waiter on a key; while it lives, nobody else gets at the key's stripe.
+struct Turn {
+    shared: Arc<Shared>,
+    key: RowKey,
+    stripe: StripeId,
+    /// Nothing was taken: the next waiter may have it.
+    pass_on: bool,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let keyspace = &self.shared.node.keyspace;
+        // The promise on the stripe goes over to the next waiter, or ends.
+        if !self.pass_on || !keyspace.waiters().claim(&self.key, None, || {}) {
+            keyspace.stripes().end_turn(self.stripe);
+        }
+    }
+}
+
+/// How a wait to be fed ended.
+enum Fed {
+    /// Run the command again.
+    Again,
+    /// Answer that its time is up.
+    TimeUp,
+    /// Answer that CLIENT UNBLOCK ended it.
+    Unblocked,
+    /// The client is gone.
+    Gone,
+}
+
+impl Connection {
+    /// Sees a paused command through to its reply.
+    pub(super) async fn pause(
+        &mut self,
+        command: usize,
+        args: OwnedArgs,
+        run: RunIdentity,
+        mut pause: Pause,
+    ) -> io::Result<()> {
+        let job = Job { command, args, run, session: self.session.clone(), fed: None };
+        let mut held = Held { job, waiter: None, turn: None };
+        let started_us = self.shared.node.clock.mono_us();
+        let (mut cold_rounds, mut stalls) = (0, 0);
+        let shared = Arc::clone(&self.shared);
+        let figures = shared.node.keyspace.figures();
+        let ended = loop {
+            pause = match pause {
+                Pause::Cold if cold_rounds == COLD_ROUNDS_MAX => Pause::Heavy,
+                Pause::Cold => {
+                    cold_rounds += 1;
+                    figures.count_cold_run();
+                    self.warm(&held, cold_rounds == 1).await;
+                    match self.again(&mut held) {
+                        Ok(ran) => break Some(ran),
+                        Err(pause) => pause,
+                    }
+                }
+                Pause::Heavy => {
+                    self.flush().await?;
+                    match self.run_heavy(&held).await {
+                        Ok(ran) => break Some(ran),
+                        Err(pause) => pause,
+                    }
+                }
+                Pause::Wait(waiter, wait) => {
+                    held.waiter = Some(waiter);
+                    // A turn that found nothing is over; the waiter keeps its place in the queue, and there is nothing to pass on.
+                    if let Some(mut turn) = held.turn.take() {
+                        turn.pass_on = false;
+                    }
+                    match self.wait_to_be_fed(&mut held, &wait).await? {
+                        Fed::Again => match self.again(&mut held) {
+                            Ok(ran) => break Some(ran),
+                            Err(pause) => pause,
+                        },
+                        Fed::TimeUp => {
+                            let start = self.output.len();
+                            run::timeout_reply(&self.session, &wait, &mut self.output);
+                            break Some((Ran::default(), start));
+                        }
+                        Fed::Unblocked => {
+                            let start = self.output.len();
+                            let text = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
+                            Reply::new(&mut self.output, self.session.proto).error(text);
+                            break Some((Ran { failed: true, ..Ran::default() }, start));
+                        }
+                        Fed::Gone => break None,
+                    }
+                }
+                brief => {
+                    match brief {
+                        Pause::Gate => {
+                            figures.count_parked_run();
+                            shared.node.keyspace.gate().open().await;
+                        }
+                        Pause::Stripe(_) if held.turn.is_some() => tokio::task::yield_now().await,
+                        Pause::Stripe(stripe) => {
+                            figures.count_parked_run();
+                            shared.node.keyspace.stripes().free(stripe).await;
+                        }
+                        _ => {
+                            figures.count_stalled_run();
+                            stalls += 1;
+                            tokio::time::sleep(STALL_PAUSE_MAX.min(Duration::from_millis(stalls))).await;
+                        }
+                    }
+                    match self.again(&mut held) {
+                        Ok(ran) => break Some(ran),
+                        Err(pause) => pause,
+                    }
+                }
+            };
+        };
+        if let Some(waiter) = &held.waiter {
+            shared.node.keyspace.waiters().withdraw(waiter);
+        }
+        let Some((ran, start)) = ended else {
+            self.closing = true;
+            return Ok(());
+        };
+        if let Some(turn) = &mut held.turn {
+            turn.pass_on = ran.changed == 0;
+        }
+        drop(held.turn.take());
+        let duration_us = shared.node.clock.mono_us() - started_us;
+        self.finish(&shared.node.table.entries()[command], ran, start.min(self.output.len()), duration_us);
+        Ok(())
+    }
+
+    /// One more attempt on the worker.
+    fn again(&mut self, held: &mut Held) -> Result<(Ran, usize), Pause> {
+        let shared = Arc::clone(&self.shared);
+        let node = &shared.node;
+        let runner = Runner { node, worker: self.worker };
+        let start = self.output.len();
+        let job = held.job();
+        let request = job.request(&shared);
+        let ran = run::attempt(&runner, &mut self.bench.borrow_mut(), &request, &mut self.output)?;
+        Ok((ran, start))
+    }
+
+    async fn run_heavy(&mut self, held: &Held) -> Result<(Ran, usize), Pause> {
+        let start = self.output.len();
+        let on_pool = held.job();
+        let shared = Arc::clone(&self.shared);
+        let ended = self.shared.pool.run_heavy(move || {
+            let mut out = Vec::new();
+            let ran = run::heavy(&shared.node, &on_pool.request(&shared), &mut out);
+            (ran, out)
+        });
+        match ended.await {
+            Some((Ok(ran), out)) => {
+                if self.output.is_empty() {
+                    self.output = out;
+                } else {
+                    self.output.extend_from_slice(&out);
+                }
+                Ok((ran, start))
+            }
+            Some((Err(pause), _)) => Err(pause),
+            None => {
+                let text = "ERR internal error: the command was given up, nothing was changed";
+                Reply::new(&mut self.output, self.session.proto).error(text);
+                Ok((Ran { failed: true, ..Ran::default() }, start))
+            }
+        }
+    }
+
+    /// Brings the rows of a cold command into the block cache, and those of cold commands behind it in the burst.
+    async fn warm(&mut self, held: &Held, look_ahead: bool) {
+        let mut jobs = vec![self.start_dry(held.job())];
+        if look_ahead {
+            for args in self.requests_ahead() {
+                if let Some(ahead) = self.cold_ahead(args) {
+                    jobs.push(self.start_dry(ahead));
+                }
+            }
+        }
+        for job in jobs {
+            if job.await.is_err() {
+                tracing::error!("a dry run panicked");
+            }
+        }
+    }
+
+    fn start_dry(&self, job: Job) -> tokio::task::JoinHandle<()> {
+        let shared = Arc::clone(&self.shared);
+        self.shared.pool.start(move || run::dry(&shared.node, &job.request(&shared)))
+    }
+
+    /// The whole requests behind the present one, a bounded number.
+    fn requests_ahead(&self) -> Vec<OwnedArgs> {
+        let limits = Limits { bulk_len_max: self.shared.node.config.bulk_len_max(), authenticated: true };
+        let mut requests = Vec::new();
+        let mut rest: &[u8] = &self.input[..self.input.len().min(AHEAD_BYTES_MAX)];
+        while requests.len() < AHEAD_MAX && !rest.is_empty() {
+            let mut decoder = Decoder::new();
+            match decoder.decode(rest, &limits) {
+                Ok(Decoded::Complete { consumed }) => {
+                    requests.push(OwnedArgs::from_args(decoder.args(rest)));
+                    rest = &rest[consumed..];
+                }
+                Ok(Decoded::Empty { consumed }) => rest = &rest[consumed..],
+                _ => break,
+            }
+        }
+        requests
+    }
+
+    fn cold_ahead(&mut self, args: OwnedArgs) -> Option<Job> {
+        let shared = Arc::clone(&self.shared);
+        let entry = shared.node.table.find(args.args()).ok()?;
+        if !entry.spec.has_keys() || entry.spec.flags.has(crate::dispatch::spec::Flag::Blocking) {
+            return None;
+        }
+        let run = run::identify(&shared.node, &mut self.rng);
+        let job = Job { command: entry.index, args, run, session: self.session.clone(), fed: None };
+        let cold = run::probe(&shared.node, &mut self.bench.borrow_mut(), &job.request(&shared), &mut self.output);
+        cold.then_some(job)
+    }
+
+    /// Waits until the command's turn comes, its time is up, it is unblocked, or the client goes.
+    async fn wait_to_be_fed(&mut self, held: &mut Held, wait: &Wait) -> io::Result<Fed> {
+        let flushed = self.flush().await;
+        let Some(waiter) = held.waiter.clone() else { return Ok(Fed::Gone) };
+        let client = Arc::clone(&self.session.client);
+        client.blocked.store(true, Ordering::Relaxed);
+        let fed = match flushed {
+            Ok(()) => self.wait_for_decision(&waiter, wait).await,
+            Err(error) => Err(error),
+        };
+        client.blocked.store(false, Ordering::Relaxed);
+        // Whoever decided first counts: a claim that came before a timeout or a disconnect is a turn to use or to pass on.
+        waiter.decide(State::Done);
+        let state = waiter.state();
+        if state == State::Claimed
+            && let Some(key) = waiter.take_turn()
+            && let Some((_, position, _)) = split_head_row(&key)
+        {
+            held.turn = Some(Turn { shared: Arc::clone(&self.shared), key, stripe: StripeId::of(position), pass_on: true });
+        }
+        let gone = !matches!(fed, Ok(true));
+        if gone {
+            return fed.map(|_| Fed::Gone);
+        }
+        Ok(match state {
+            State::Claimed if held.turn.is_some() => Fed::Again,
+            State::Claimed => {
+                // Told to look again (SWAPDB, FLUSHALL, a reopen): queue up anew.
+                self.shared.node.keyspace.waiters().withdraw(&waiter);
+                held.waiter = None;
+                Fed::Again
+            }
+            State::UnblockedByError => Fed::Unblocked,
+            _ => Fed::TimeUp,
+        })
+    }
+
+    /// False when the client has gone. Requests that arrive meanwhile are kept for later.
+    async fn wait_for_decision(&mut self, waiter: &Waiter, wait: &Wait) -> io::Result<bool> {
+        let client = Arc::clone(&self.session.client);
+        let room = self.shared.node.config.query_buffer_bytes_max();
+        loop {
+            let patience = match wait.deadline_ms {
+                None => Duration::MAX,
+                Some(at_ms) => Duration::from_millis(at_ms.saturating_sub(self.shared.node.clock.now_ms())),
+            };
+            let may_read = self.input.len() < room;
+            tokio::select! {
+                biased;
+                () = waiter.decided() => return Ok(true),
+                () = client.kill.notified() => return Ok(false),
+                read = self.stream.read_buf(&mut self.input), if may_read => if read? == 0 { return Ok(false) },
+                () = pause_for(patience) => {
+                    if wait.deadline_ms.is_some_and(|at_ms| at_ms <= self.shared.node.clock.now_ms()) {
+                        return Ok(true);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Held {
+    /// The command as it stands: with its turn, if it has one.
+    fn job(&self) -> Job {
+        Job { fed: self.waiter.clone().filter(|_| self.turn.is_some()), ..self.job.clone() }
+    }
+}
+
+impl Job {
+    fn request<'j>(&'j self, shared: &'j Shared) -> Request<'j> {
+        Request {
+            session: &self.session,
+            entry: &shared.node.table.entries()[self.command],
+            args: self.args.args(),
+            run: &self.run,
+            waiter: self.fed.as_ref(),
+        }
+    }
+}

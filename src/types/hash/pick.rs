@@ -1,0 +1,253 @@
+//! Fields picked by chance.
+//!
+//! The positions of a spread hash are hashes, evenly strewn over 53 bits. They are cut into equal windows of about 16 fields each. A
+//! pick draws a window, reads it whole, then draws a number below 40: the field of that number, or draw again. Since every window is
+//! drawn as often as any other and every number within it, too, each field is as likely as every other. A window with more than 48
+//! fields (one in ten thousand million) is passed over.
+//!
+//! When the picks are many for the hash's size, one pass over all fields is cheaper: a sample of fixed size on the way (each new
+//! field takes a random place in it), or all fields gathered and drawn from.
+
+use super::{PackedPairs, for_each, pairs_of, walk};
+use crate::base::random::Rng;
+use crate::encoding::head::{Body, Spread};
+use crate::encoding::row::POSITION_END;
+use crate::keyspace::{Outcome, Stop, Stored, Txn};
+use ahash::AHashSet;
+use std::ops::{ControlFlow, Range};
+
+/// Fields expected in a window.
+const WINDOW_FIELDS: u64 = 16;
+/// More fields than this are hardly ever in one.
+const WINDOW_FIELDS_MAX: u64 = 48;
+/// Windows drawn for one field before the pick gives up; three suffice on average.
+const DRAWS_MAX: u32 = 200;
+/// With fewer fields to a pick than this, all fields are read.
+const FIELDS_PER_PICK_MIN: u64 = 8;
+
+/// How many fields are to be picked, and whether one may come twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Picks {
+    /// So many, each drawn from all.
+    Any(u64),
+    /// So many different ones, or all if there are not so many.
+    Distinct(u64),
+}
+
+/// Picks fields, each as likely as any other, and shows them with their values to `visit`.
+pub fn pick(
+    txn: &mut Txn<'_>,
+    stored: &Stored,
+    picks: Picks,
+    mut visit: impl FnMut(&[u8], &[u8]) -> Outcome,
+) -> Outcome {
+    let spread = match stored.body() {
+        Body::Whole(bytes) => {
+            let pairs: PackedPairs<'_> = pairs_of(bytes)?.collect::<Result<_, _>>()?;
+            return pick_from(txn, pairs.into_vec(), picks, |&(field, value)| visit(field, value));
+        }
+        Body::Spread(spread) => spread,
+    };
+    let (Picks::Any(count) | Picks::Distinct(count)) = picks;
+    if count.saturating_mul(FIELDS_PER_PICK_MIN) <= spread.count {
+        txn.expect_work(count.saturating_mul(WINDOW_FIELDS_MAX))?;
+        return pick_by_windows(txn, spread, picks, |(field, value)| visit(field, value));
+    }
+    if let Picks::Any(_) = picks {
+        let mut all = Vec::new();
+        for_each(txn, stored, |field, value| all.push((field.to_vec(), value.to_vec())))?;
+        txn.expect_work(count)?;
+        return pick_from(txn, all, picks, |(field, value)| visit(field, value));
+    }
+    let mut rng = txn.rng().clone();
+    let mut sample = Sample { pairs: Vec::new(), size: count, seen: 0 };
+    for_each(txn, stored, |field, value| sample.offer(&mut rng, field, value))?;
+    *txn.rng() = rng;
+    sample.pairs.iter().try_for_each(|(field, value)| visit(field, value))
+}
+
+type OwnedPair = (Vec<u8>, Vec<u8>);
+
+/// Picks from fields that are all at hand.
+fn pick_from<T>(
+    txn: &mut Txn<'_>,
+    mut all: Vec<T>,
+    picks: Picks,
+    mut visit: impl FnMut(&T) -> Outcome,
+) -> Outcome {
+    let len = all.len() as u64;
+    match picks {
+        Picks::Any(count) => {
+            txn.expect_work(count)?;
+            for _ in 0..count {
+                let at = txn.rng().below(len) as usize;
+                if let Some(pair) = all.get(at) {
+                    visit(pair)?;
+                }
+            }
+        }
+        Picks::Distinct(count) => {
+            for done in 0..count.min(len) {
+                let at = done + txn.rng().below(len - done);
+                all.swap(done as usize, at as usize);
+                if let Some(pair) = all.get(done as usize) {
+                    visit(pair)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn pick_by_windows(
+    txn: &mut Txn<'_>,
+    spread: Spread<'_>,
+    picks: Picks,
+    mut visit: impl FnMut(&OwnedPair) -> Outcome,
+) -> Outcome {
+    let windows = Windows::of(spread.count);
+    let mut rng = txn.rng().clone();
+    let mut taken = AHashSet::new();
+    let (Picks::Any(count) | Picks::Distinct(count)) = picks;
+    let mut done = 0;
+    while done < count {
+        let pair = windows.pick(&mut rng, |window| {
+            let mut pairs = Vec::new();
+            walk(txn, spread.place, window, |_, field, value| {
+                pairs.push((field.to_vec(), value.to_vec()));
+                if pairs.len() as u64 > WINDOW_FIELDS_MAX {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            })?;
+            Ok(pairs)
+        })?;
+        if let Picks::Distinct(_) = picks
+            && !taken.insert(pair.0.clone())
+        {
+            continue;
+        }
+        done += 1;
+        visit(&pair)?;
+    }
+    *txn.rng() = rng;
+    Ok(())
+}
+
+/// The positions cut into equal windows.
+struct Windows {
+    count: u64,
+    width: u64,
+}
+
+impl Windows {
+    fn of(fields: u64) -> Windows {
+        let count = (fields / WINDOW_FIELDS).max(1);
+        Windows { count, width: POSITION_END.div_ceil(count) }
+    }
+
+    fn range(&self, number: u64) -> Range<u64> {
+        let start = number * self.width;
+        start.min(POSITION_END)..(start + self.width).min(POSITION_END)
+    }
+
+    /// One of all elements; `read` gives those of a window, as many as `WINDOW_FIELDS_MAX` and one more.
+    fn pick<T>(&self, rng: &mut Rng, mut read: impl FnMut(Range<u64>) -> Outcome<Vec<T>>) -> Outcome<T> {
+        for _ in 0..DRAWS_MAX {
+            let found = read(self.range(rng.below(self.count)))?;
+            if found.len() as u64 > WINDOW_FIELDS_MAX {
+                continue;
+            }
+            if let Some(picked) = found.into_iter().nth(rng.below(WINDOW_FIELDS_MAX) as usize) {
+                return Ok(picked);
+            }
+        }
+        Err(Stop::Unavailable("a hash has fewer fields than its head counts".to_owned()))
+    }
+}
+
+/// A sample of fixed size of fields that come by one after the other.
+struct Sample {
+    pairs: Vec<OwnedPair>,
+    size: u64,
+    seen: u64,
+}
+
+impl Sample {
+    fn offer(&mut self, rng: &mut Rng, field: &[u8], value: &[u8]) {
+        self.seen += 1;
+        if self.seen <= self.size {
+            self.pairs.push((field.to_vec(), value.to_vec()));
+        } else if let Some(place) = self.pairs.get_mut(rng.below(self.seen) as usize) {
+            *place = (field.to_vec(), value.to_vec());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// Chi-square of counts that should be equal; with n counts it is about n, give or take some times sqrt(2n).
+    fn assert_even(counts: &[u64]) {
+        let expected = counts.iter().sum::<u64>() as f64 / counts.len() as f64;
+        let chi_square: f64 = counts.iter().map(|&count| (count as f64 - expected).powi(2) / expected).sum();
+        let freedom = counts.len() as f64 - 1.0;
+        let bound = freedom + 5.0 * (2.0 * freedom).sqrt();
+        assert!(chi_square < bound, "chi-square {chi_square:.1}, at most {bound:.1} is even enough");
+    }
+
+    #[test]
+    fn windows_pick_every_field_equally_often() {
+        let mut rng = Rng::new(7);
+        for fields in [100, 513, 2000] {
+            let mut positions = BTreeSet::new();
+            while positions.len() < fields {
+                positions.insert(rng.below(POSITION_END));
+            }
+            let order: Vec<u64> = positions.iter().copied().collect();
+            let windows = Windows::of(fields as u64);
+            let mut counts = vec![0; fields];
+            for _ in 0..fields * 100 {
+                let picked =
+                    windows.pick(&mut rng, |range| Ok(positions.range(range).copied().collect())).unwrap();
+                counts[order.binary_search(&picked).unwrap()] += 1;
+            }
+            assert_even(&counts);
+        }
+    }
+
+    #[test]
+    fn windows_cover_every_position_once() {
+        for fields in [1, 15, 16, 17, 1000, 1 << 40] {
+            let windows = Windows::of(fields);
+            assert_eq!(windows.range(0).start, 0);
+            assert_eq!(windows.range(windows.count - 1).end, POSITION_END, "{fields} fields");
+            let middle = windows.count / 2;
+            if middle > 0 {
+                assert_eq!(windows.range(middle - 1).end, windows.range(middle).start);
+            }
+        }
+    }
+
+    #[test]
+    fn a_pick_from_an_empty_hash_ends() {
+        let picked = Windows::of(100).pick(&mut Rng::new(1), |_| Ok(Vec::<u8>::new()));
+        assert!(matches!(picked, Err(Stop::Unavailable(_))));
+    }
+
+    #[test]
+    fn a_sample_holds_every_field_equally_often() {
+        let mut rng = Rng::new(3);
+        let mut counts = [0; 50];
+        for _ in 0..20_000 {
+            let mut sample = Sample { pairs: Vec::new(), size: 5, seen: 0 };
+            (0..50u8).for_each(|field| sample.offer(&mut rng, &[field], b"v"));
+            assert_eq!(sample.pairs.len(), 5);
+            sample.pairs.iter().for_each(|pair| counts[usize::from(pair.0[0])] += 1);
+        }
+        assert_even(&counts);
+    }
+}

@@ -1,0 +1,8 @@
+//! What the data types do: operations on a `Txn`, without a word of protocol. `commands` says them, `encoding` stores them.
+
+pub mod copy;
+pub mod hash;
+pub mod keys;
+pub mod list;
+pub mod scan;
+pub mod string;
