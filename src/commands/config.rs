@@ -95,9 +95,9 @@ fn config_set(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     Ok(())
 }
 
-/// The settings say what is wrong, without the error's code.
+/// The settings say what is wrong, error code first.
 fn refused(reason: String) -> Error {
-    Error::Text(format!("ERR {reason}").into())
+    Error::Text(reason.into())
 }
 
 /// Names and values of CONFIG SET. Settings are text; a value that is none (Redis would keep the bytes) is

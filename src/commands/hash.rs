@@ -538,7 +538,9 @@ mod tests {
         let read = |line: &str| random_options(args(line).args()).ok();
         assert_eq!(read("5"), Some((Picks::Distinct(5), false)));
         assert_eq!(read("-5 withVALUES"), Some((Picks::Any(5), true)));
-        for wrong in ["x", "5 VALUES", "5 WITHVALUES x", "-9223372036854775808", "4611686018427387904 WITHVALUES"] {
+        for wrong in
+            ["x", "5 VALUES", "5 WITHVALUES x", "-9223372036854775808", "4611686018427387904 WITHVALUES"]
+        {
             assert_eq!(read(wrong), None, "{wrong}");
         }
     }

@@ -1,6 +1,7 @@
-//! Lists: pushing, popping, reading a range, and the blocking pops that make queues of them.
+//! Lists: pushing, popping, looking, and waiting for something to pop. How lists are kept is in `types::list`.
 
-use crate::base::number::{parse_f64, parse_i64};
+use crate::base::longdouble::LongDouble;
+use crate::base::number::parse_i64;
 use crate::dispatch::keyspec::KeySpec;
 use crate::dispatch::spec::Flag::{Blocking, DenyOom, Fast, ReadOnly, Write};
 use crate::dispatch::spec::{Group, family};
@@ -9,6 +10,7 @@ use crate::encoding::head::DataType;
 use crate::keyspace::{Error, Outcome, Stop, TimeoutReply, Wait, fail};
 use crate::resp::Reply;
 use crate::types::list::{self, End};
+use std::ops::Range;
 
 /// The commands of this family.
 pub const COMMANDS: &[Command] = &family([
@@ -30,6 +32,15 @@ pub const COMMANDS: &[Command] = &family([
         .complexity("O(N)")
         .summary("Takes the last element of the first list that has one, waiting for it.")
         .syntax("key@0... timeout:double"),
+    Command::new("lindex", lindex)
+        .arity(3)
+        .flags(&[ReadOnly])
+        .keys(&[KeySpec::ro(1).access()])
+        .group(Group::List)
+        .since("1.0.0")
+        .complexity("O(N), N the distance from the nearer end")
+        .summary("Reads the element at a position.")
+        .syntax("key@0 index:int"),
     Command::new("llen", llen)
         .arity(2)
         .flags(&[ReadOnly, Fast])
@@ -104,65 +115,70 @@ pub const COMMANDS: &[Command] = &family([
 ]);
 
 fn lpush(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
-    push(call, reply, End::Left, false)
+    push(call, reply, End::Front, true)
 }
 
 fn rpush(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
-    push(call, reply, End::Right, false)
+    push(call, reply, End::Back, true)
 }
 
 fn lpushx(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
-    push(call, reply, End::Left, true)
+    push(call, reply, End::Front, false)
 }
 
 fn rpushx(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
-    push(call, reply, End::Right, true)
+    push(call, reply, End::Back, false)
 }
 
-fn push(call: &mut Call<'_>, reply: &mut Reply<'_>, end: End, only_existing: bool) -> Outcome {
+fn push(call: &mut Call<'_>, reply: &mut Reply<'_>, end: End, creates: bool) -> Outcome {
     let key = call.key(1);
-    let len = list::push(&mut call.txn, &key, end, only_existing, call.args.skip(2).iter())?;
+    let stored = list::load(&mut call.txn, &key)?;
+    let len = if stored.is_some() || creates {
+        list::push(&mut call.txn, &key, stored.as_ref(), end, call.args.skip(2).iter())?
+    } else {
+        0
+    };
     reply.integer(len as i64);
     Ok(())
 }
 
 fn lpop(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
-    pop(call, reply, End::Left)
+    pop(call, reply, End::Front, "lpop")
 }
 
 fn rpop(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
-    pop(call, reply, End::Right)
+    pop(call, reply, End::Back, "rpop")
 }
 
-fn pop(call: &mut Call<'_>, reply: &mut Reply<'_>, end: End) -> Outcome {
+fn pop(call: &mut Call<'_>, reply: &mut Reply<'_>, end: End, command: &'static str) -> Outcome {
+    if call.args.len() > 3 {
+        return Err(Error::Arity(command.into()).into());
+    }
+    let count = match call.args.get(2) {
+        None => None,
+        Some(text) => match parse_i64(text).and_then(|count| u64::try_from(count).ok()) {
+            Some(count) => Some(count),
+            None => return fail("ERR value is out of range, must be positive"),
+        },
+    };
     let key = call.key(1);
-    let Some(count) = call.args.get(2) else {
-        if list::pop(&mut call.txn, &key, end, 1, |element| reply.bulk(element))?.is_none() {
-            reply.null();
+    let Some(stored) = list::load(&mut call.txn, &key)? else {
+        match count {
+            Some(_) => reply.null_array(),
+            None => reply.null(),
         }
         return Ok(());
     };
-    if call.args.len() > 3 {
-        let name = if end == End::Left { "lpop" } else { "rpop" };
-        return Err(Error::Arity(name.into()).into());
+    if let Some(count) = count {
+        reply.array(count.min(list::len(&stored)?) as usize);
     }
-    let Some(count) = parse_i64(count).and_then(|count| u64::try_from(count).ok()) else {
-        return fail("ERR value is out of range, must be positive");
-    };
-    let mark = reply.deferred_array();
-    match list::pop(&mut call.txn, &key, end, count, |element| reply.bulk(element))? {
-        Some(popped) => reply.fill_array(mark, popped as usize),
-        None => {
-            reply.truncate(0);
-            reply.null_array();
-        }
-    }
-    Ok(())
+    list::pop(&mut call.txn, &key, &stored, end, count.unwrap_or(1), |element| reply.bulk(element))
 }
 
 fn llen(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let key = call.key(1);
-    reply.integer(list::len(&mut call.txn, &key)? as i64);
+    let stored = list::load(&mut call.txn, &key)?;
+    reply.integer(stored.as_ref().map_or(Ok(0), list::len)? as i64);
     Ok(())
 }
 
@@ -170,59 +186,88 @@ fn lrange(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let start = parse_i64(call.args.at(2)).ok_or(Error::NotInteger)?;
     let stop = parse_i64(call.args.at(3)).ok_or(Error::NotInteger)?;
     let key = call.key(1);
-    let reply = std::cell::RefCell::new(reply);
-    let begin = |count| reply.borrow_mut().array(count as usize);
-    list::range(&mut call.txn, &key, start, stop, begin, |element| reply.borrow_mut().bulk(element))
+    let Some(stored) = list::load(&mut call.txn, &key)? else {
+        reply.array(0);
+        return Ok(());
+    };
+    let range = element_range(start, stop, list::len(&stored)?);
+    reply.array((range.end - range.start) as usize);
+    list::walk(&mut call.txn, &stored, range, End::Front, |element| reply.bulk(element))
+}
+
+/// The elements from `start` to `stop`, both included and counted from the end when negative, of a list of `len` elements.
+fn element_range(start: i64, stop: i64, len: u64) -> Range<u64> {
+    let len = i64::try_from(len).unwrap_or(i64::MAX);
+    let from_front = |index: i64| if index < 0 { len + index } else { index };
+    let (start, stop) = (from_front(start).max(0), from_front(stop).min(len - 1));
+    if start > stop { 0..0 } else { start as u64..stop as u64 + 1 }
+}
+
+fn lindex(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
+    let key = call.key(1);
+    let Some(stored) = list::load(&mut call.txn, &key)? else {
+        reply.null();
+        return Ok(());
+    };
+    let index = parse_i64(call.args.at(2)).ok_or(Error::NotInteger)?;
+    let len = list::len(&stored)?;
+    let nth = if index < 0 { len.checked_sub(index.unsigned_abs()) } else { Some(index.unsigned_abs()) };
+    match nth.filter(|&nth| nth < len) {
+        Some(nth) => {
+            list::walk(&mut call.txn, &stored, nth..nth + 1, End::Front, |element| reply.bulk(element))
+        }
+        None => {
+            reply.null();
+            Ok(())
+        }
+    }
 }
 
 fn blpop(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
-    blocking_pop(call, reply, End::Left)
+    blocking_pop(call, reply, End::Front)
 }
 
 fn brpop(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
-    blocking_pop(call, reply, End::Right)
+    blocking_pop(call, reply, End::Back)
 }
 
 fn blocking_pop(call: &mut Call<'_>, reply: &mut Reply<'_>, end: End) -> Outcome {
-    let last = call.args.len() - 1;
-    let deadline_ms = deadline(call.args.at(last), call.txn.now_ms())?;
-    for index in 1..last {
+    let keys = 1..call.args.len() - 1;
+    let deadline_ms = wait_deadline_ms(call.args.at(keys.end), call.txn.now_ms())?;
+    call.txn.expect_work(keys.len() as u64)?;
+    for index in keys.clone() {
         let key = call.key(index);
-        if list::len(&mut call.txn, &key)? == 0 {
-            continue;
+        if let Some(stored) = list::load(&mut call.txn, &key)? {
+            reply.array(2);
+            reply.bulk(call.args.at(index));
+            return list::pop(&mut call.txn, &key, &stored, end, 1, |element| reply.bulk(element));
         }
-        reply.array(2);
-        reply.bulk(call.args.at(index));
-        list::pop(&mut call.txn, &key, end, 1, |element| reply.bulk(element))?;
-        return Ok(());
     }
     if call.in_exec {
         reply.null_array();
         return Ok(());
     }
-    let on_timeout = TimeoutReply::NullArray;
-    Err(Stop::Wait(Wait { wants: DataType::List, deadline_ms, on_timeout, keys: (1..last).collect() }))
+    let (wants, on_timeout) = (DataType::List, TimeoutReply::NullArray);
+    Err(Stop::Wait(Wait { wants, deadline_ms, on_timeout, keys: keys.collect() }))
 }
 
-/// When a blocking command that is given this timeout (seconds, fractions allowed, 0 for ever) gives up.
-pub fn deadline(timeout: &[u8], now_ms: u64) -> Outcome<Option<u64>> {
-    let seconds = match parse_f64(timeout) {
-        Some(seconds) if seconds.is_finite() => seconds,
-        Some(_) => return fail("ERR timeout is out of range"),
-        None => return fail("ERR timeout is not a float or out of range"),
+/// When a wait of so many seconds ends, unix milliseconds; none for never.
+fn wait_deadline_ms(timeout: &[u8], now_ms: u64) -> Outcome<Option<u64>> {
+    let Some(seconds) = LongDouble::parse(timeout) else {
+        return fail("ERR timeout is not a float or out of range");
     };
-    let ms = (seconds * 1000.0).ceil();
-    if ms > i64::MAX as f64 {
+    let wait_ms = (seconds.to_f64() * 1000.0).ceil();
+    if wait_ms >= i64::MAX as f64 {
         return fail("ERR timeout is out of range");
     }
-    if ms < 0.0 {
+    if wait_ms < 0.0 {
         return fail("ERR timeout is negative");
     }
-    if ms == 0.0 {
+    if wait_ms == 0.0 {
         return Ok(None);
     }
-    match i64::try_from(now_ms).ok().and_then(|now| now.checked_add(ms as i64)) {
-        Some(at_ms) => Ok(Some(at_ms as u64)),
+    match (wait_ms as u64).checked_add(now_ms).filter(|&at_ms| i64::try_from(at_ms).is_ok()) {
+        Some(at_ms) => Ok(Some(at_ms)),
         None => fail("ERR timeout is out of range"),
     }
 }
@@ -232,12 +277,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn timeouts_are_seconds_with_fractions_and_zero_is_for_ever() {
-        assert_eq!(deadline(b"0", 1000).unwrap(), None);
-        assert_eq!(deadline(b"0.001", 1000).unwrap(), Some(1001));
-        assert_eq!(deadline(b"2", 1000).unwrap(), Some(3000));
-        for bad in [&b"-1"[..], b"x", b"inf", b"1e300"] {
-            assert!(deadline(bad, 1000).is_err());
-        }
+    fn ranges_count_from_either_end_and_stay_within_the_list() {
+        let check = |start, stop, expected: Range<u64>| {
+            assert_eq!(element_range(start, stop, 8), expected, "{start} {stop}");
+        };
+        check(0, 0, 0..1);
+        check(-2, -1, 6..8);
+        check(-100, 1, 0..2);
+        check(5, 100, 5..8);
+        check(100, 200, 0..0);
+        check(3, 1, 0..0);
+        check(0, -100, 0..0);
+        check(i64::MIN, i64::MAX, 0..8);
+        check(i64::MAX, -1, 0..0);
+    }
+
+    #[test]
+    fn a_wait_ends_after_its_seconds_rounded_up_to_milliseconds() {
+        let at = |timeout: &str| {
+            wait_deadline_ms(timeout.as_bytes(), 1000).map_err(|stop| match stop {
+                Stop::Error(error) => error.to_string(),
+                other => format!("{other:?}"),
+            })
+        };
+        assert_eq!(at("0"), Ok(None));
+        assert_eq!(at("0.0001"), Ok(Some(1001)));
+        assert_eq!(at("2.5"), Ok(Some(3500)));
+        assert_eq!(at("-0.5"), Err("ERR timeout is negative".into()));
+        assert_eq!(at("-inf"), Err("ERR timeout is negative".into()));
+        assert_eq!(at("1e100"), Err("ERR timeout is out of range".into()));
+        assert_eq!(at("9223372036854775.807"), Err("ERR timeout is out of range".into()));
+        assert_eq!(at("nan"), Err("ERR timeout is not a float or out of range".into()));
     }
 }

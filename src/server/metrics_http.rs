@@ -339,7 +339,7 @@ mod tests {
         let store = Store::open(folder, StoreOptions::default()).expect("a store");
         let hot = HotTier::new(1 << 20, Policy::Lru, clock.clone());
         let keyspace = Keyspace::open(Arc::new(store), hot, clock.clone(), 16, 1).expect("a keyspace");
-        Node::new(commands::table(), Arc::new(Config::defaults()), keyspace, clock, 1)
+        Node::new(commands::table(), Arc::new(Config::default()), keyspace, clock, 1)
     }
 
     /// One request and its whole answer. The client says no more after it.

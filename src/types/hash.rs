@@ -192,7 +192,8 @@ fn merge<'a>(mut all: PackedPairs<'a>, new: impl ExactSizeIterator<Item = Pair<'
 }
 
 fn packed_len(pairs: &[Pair<'_>]) -> usize {
-    let entries: usize = pairs.iter().map(|(field, value)| entry_len(field.len()) + entry_len(value.len())).sum();
+    let entries: usize =
+        pairs.iter().map(|(field, value)| entry_len(field.len()) + entry_len(value.len())).sum();
     varint_len(2 * pairs.len() as u64) + entries
 }
 
@@ -375,11 +376,10 @@ mod tests {
     #[test]
     fn a_known_field_keeps_its_place_and_a_new_one_comes_last() {
         let old: [Pair<'_>; 2] = [(b"a", b"1"), (b"b", b"2")];
-        assert_eq!(merged(&old, &[(b"c", b"3"), (b"a", b"4")]), [
-            (&b"a"[..], &b"4"[..]),
-            (b"b", b"2"),
-            (b"c", b"3")
-        ]);
+        assert_eq!(
+            merged(&old, &[(b"c", b"3"), (b"a", b"4")]),
+            [(&b"a"[..], &b"4"[..]), (b"b", b"2"), (b"c", b"3")]
+        );
         assert_eq!(merged(&[], &[(b"x", b"1"), (b"x", b"2")]), [(&b"x"[..], &b"2"[..])]);
     }
 

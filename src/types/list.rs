@@ -1,370 +1,408 @@
-//! Lists. Small ones are packed into the head; larger ones are rows under contiguous 64-bit indexes, so that a push or a pop
-//! touches one row and the head, and LRANGE is one short scan.
+//! Lists: elements in order, pushed and popped at either end.
 //!
-//! The extra of a spread head is the index of the first element (as in its row) and the bytes the elements would take as a listpack,
-//! which decide what OBJECT ENCODING answers:
+//! A small list is packed into its head (see `encoding::packed`). One that has outgrown `packed-max-bytes` is spread: a row per element
+//! under consecutive indexes, and a head that knows the first index and the count. A push or pop touches one row and the head,
+//! whatever the length; rows left behind by pops lie outside the live indexes, in nobody's way. It stays spread until it is
+//! emptied or overwritten.
 //!
 //! ```text
-//! extra = | first index 8, offset by 2^63 | listpack bytes 8 |
+//! extra of a spread list = | first index 8, offset by 2^63 | bytes of a listpack with these elements 8 |
 //! ```
 //!
-//! The head knows where the first live row is: nobody walks over the tombstones of elements popped before.
+//! The note is 1 when OBJECT ENCODING answers `quicklist`; the rules are in `listpack`.
+//!
+//! Operations take the head that the caller has loaded. Locks: the caller's key is locked by its command.
 
-use crate::base::number::parse_i64;
+mod listpack;
+
 use crate::encoding::head::{Body, DataType, Spread, read_u64};
 use crate::encoding::packed::{Packed, entry_len, varint_len, write_entry, write_varint};
 use crate::encoding::row::Place;
 use crate::encoding::{Damaged, Family};
-use crate::keyspace::{Key, NewHead, Outcome, Stored, Tuning, Txn};
+use crate::keyspace::{Key, NewHead, Outcome, Stop, Stored, Txn};
 use crate::store::Direction;
-use std::ops::ControlFlow;
+use listpack::Limit;
+use smallvec::SmallVec;
+use std::ops::{ControlFlow, Range};
 
-/// Which end of a list.
+const NOTE_QUICKLIST: u8 = 1;
+/// Up to so many elements are read one by one, through the memory tier; more in one scan.
+const SINGLE_READS_MAX: u64 = 16;
+const INDEX_OFFSET: u64 = 1 << 63;
+
+/// One end of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// The head: LPUSH, LPOP.
-    Left,
-    /// The tail: RPUSH, RPOP.
-    Right,
+    /// Where LPUSH pushes.
+    Front,
+    /// Where RPUSH pushes.
+    Back,
 }
 
-/// The note of a list that has outgrown one listpack.
-const QUICKLIST: u8 = 1;
-/// Bytes of a listpack without elements.
-const LISTPACK_HEADER: u64 = 7;
-
-/// A spread list's whereabouts.
-#[derive(Debug, Clone, Copy)]
-struct Rows {
-    place: Place,
-    count: u64,
-    first: i64,
-    listpack_bytes: u64,
+/// What OBJECT ENCODING answers for a list.
+pub fn object_encoding(stored: &Stored) -> &'static str {
+    if stored.note() & NOTE_QUICKLIST == 0 { "listpack" } else { "quicklist" }
 }
 
-impl Rows {
-    fn read(spread: &Spread<'_>) -> Result<Rows, Damaged> {
-        let (first, bytes) = spread.extra.split_at_checked(8).ok_or(Damaged("list head without its first index"))?;
-        let first = (read_u64(first)? ^ (1 << 63)) as i64;
-        Ok(Rows { place: spread.place, count: spread.count, first, listpack_bytes: read_u64(bytes)? })
-    }
-
-    fn index(&self, offset: u64) -> i64 {
-        self.first.wrapping_add(offset as i64)
-    }
-
-    /// Writes the head, or removes the key when nothing is left.
-    fn save(&self, txn: &mut Txn<'_>, key: &Key, note: u8, expires_at_ms: Option<u64>) -> Outcome {
-        if self.count == 0 {
-            txn.delete(key)?;
-            return Ok(());
-        }
-        let mut extra = [0; 16];
-        extra[..8].copy_from_slice(&((self.first as u64) ^ (1 << 63)).to_be_bytes());
-        extra[8..].copy_from_slice(&self.listpack_bytes.to_be_bytes());
-        let body = Body::Spread(Spread { place: self.place, count: self.count, extra: &extra });
-        txn.save(key, NewHead::new(DataType::List, body).noted(note).expiring(expires_at_ms))
-    }
+/// Loads a key that must be a list, if it exists.
+pub fn load(txn: &mut Txn<'_>, key: &Key) -> Outcome<Option<Stored>> {
+    txn.load_typed(key, DataType::List)
 }
 
-/// Elements of a list; 0 without one.
-pub fn len(txn: &mut Txn<'_>, key: &Key) -> Outcome<u64> {
-    match txn.load_typed(key, DataType::List)? {
-        None => Ok(0),
-        Some(stored) => count_of(&stored),
-    }
-}
-
-fn count_of(stored: &Stored) -> Outcome<u64> {
+/// How many elements a list has.
+pub fn len(stored: &Stored) -> Outcome<u64> {
     match stored.body() {
         Body::Whole(bytes) => Ok(Packed::decode(bytes)?.count()),
         Body::Spread(spread) => Ok(spread.count),
     }
 }
 
-/// Pushes elements one after the other; gives the new length. With `only_existing` a missing list stays missing (0).
-pub fn push<'v>(
+/// A packed list: how many elements, and their bytes as packed.
+#[derive(Clone, Copy)]
+struct PackedList<'a> {
+    count: u64,
+    entries: &'a [u8],
+}
+
+impl<'a> PackedList<'a> {
+    fn decode(bytes: &'a [u8]) -> Result<PackedList<'a>, Damaged> {
+        let count = Packed::decode(bytes)?.count();
+        Ok(PackedList { count, entries: bytes.get(varint_len(count)..).unwrap_or_default() })
+    }
+
+    fn walk(bytes: &'a [u8]) -> Result<impl Iterator<Item = Result<&'a [u8], Damaged>>, Damaged> {
+        Ok(Packed::decode(bytes)?.iter())
+    }
+}
+
+/// A spread list as its head describes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Rows {
+    place: Place,
+    first: i64,
+    count: u64,
+    listpack_bytes: u64,
+}
+
+impl Rows {
+    fn decode(spread: Spread<'_>) -> Result<Rows, Damaged> {
+        let (first, bytes) =
+            spread.extra.split_at_checked(8).ok_or(Damaged("list head without its first index"))?;
+        let first = (read_u64(first)? ^ INDEX_OFFSET) as i64;
+        Ok(Rows { place: spread.place, first, count: spread.count, listpack_bytes: read_u64(bytes)? })
+    }
+
+    fn extra(&self) -> [u8; 16] {
+        let mut extra = [0; 16];
+        extra[..8].copy_from_slice(&((self.first as u64) ^ INDEX_OFFSET).to_be_bytes());
+        extra[8..].copy_from_slice(&self.listpack_bytes.to_be_bytes());
+        extra
+    }
+
+    /// The row index of the nth element; one past the last for the count.
+    fn index(&self, nth: u64) -> i64 {
+        self.first.wrapping_add_unsigned(nth)
+    }
+}
+
+/// What a head keeps besides its body.
+#[derive(Clone, Copy)]
+struct Unfinished {
+    note: u8,
+    expires_at_ms: Option<u64>,
+}
+
+impl Unfinished {
+    fn of(stored: Option<&Stored>) -> Unfinished {
+        Unfinished {
+            note: stored.map_or(0, Stored::note),
+            expires_at_ms: stored.and_then(Stored::expires_at_ms),
+        }
+    }
+
+    fn is_quicklist(&self) -> bool {
+        self.note & NOTE_QUICKLIST != 0
+    }
+
+    fn with(self, body: Body<'_>) -> NewHead<'_> {
+        NewHead::new(DataType::List, body).noted(self.note).expiring(self.expires_at_ms)
+    }
+}
+
+fn save_rows(txn: &mut Txn<'_>, key: &Key, head: Unfinished, rows: Rows) -> Outcome {
+    let extra = rows.extra();
+    txn.save(key, head.with(Body::Spread(Spread { place: rows.place, count: rows.count, extra: &extra })))
+}
+
+/// Pushes elements one after the other at an end of a list, which may be missing. Gives the new length.
+pub fn push<'e>(
     txn: &mut Txn<'_>,
     key: &Key,
+    stored: Option<&Stored>,
     end: End,
-    only_existing: bool,
-    values: impl Iterator<Item = &'v [u8]> + DoubleEndedIterator + Clone,
+    elements: impl DoubleEndedIterator<Item = &'e [u8]> + ExactSizeIterator + Clone,
 ) -> Outcome<u64> {
-    let stored = txn.load_typed(key, DataType::List)?;
-    if stored.is_none() && only_existing {
-        return Ok(0);
-    }
-    let tuning = txn.keyspace().tuning();
-    let (note, expires_at_ms) = stored.as_ref().map_or((0, None), |stored| (stored.note(), stored.expires_at_ms()));
-    let added = values.clone().count() as u64;
-    let added_bytes: u64 = values.clone().map(listpack_entry_bytes).sum();
-    let body = stored.as_ref().map_or(Body::Whole(b"\0"), Stored::body);
-    match body {
-        Body::Whole(bytes) => {
-            let packed = Packed::decode(bytes)?;
-            let old_bytes = listpack_bytes(packed)?;
-            let count = packed.count() + added;
-            let note = grown_note(note, tuning, count, old_bytes + added_bytes);
-            let entries = &bytes[varint_len(packed.count())..];
-            let size = varint_len(count) + entries.len() + values.clone().map(|value| entry_len(value.len())).sum::<usize>();
-            if size <= tuning.packed_bytes_max() {
-                let head = NewHead::new(DataType::List, Body::Whole(b"")).noted(note).expiring(expires_at_ms);
-                txn.save_with(key, head, |out| {
-                    write_varint(out, count);
-                    // LPUSH a b puts b first.
-                    if end == End::Left {
-                        values.clone().rev().for_each(|value| write_entry(out, value));
-                    }
-                    out.extend_from_slice(entries);
-                    if end == End::Right {
-                        values.clone().for_each(|value| write_entry(out, value));
-                    }
-                })?;
-                return Ok(count);
+    txn.expect_work(elements.len() as u64)?;
+    let mut head = Unfinished::of(stored);
+    let limit = Limit::of(txn.keyspace().tuning().list_size_max());
+    let added = elements.len() as u64;
+    let text_bytes: u64 = elements.clone().map(|element| element.len() as u64).sum();
+    match stored.map(Stored::body) {
+        Some(Body::Spread(spread)) => {
+            let mut rows = Rows::decode(spread)?;
+            if limit.is_passed(rows.count + added, rows.listpack_bytes + text_bytes) {
+                head.note |= NOTE_QUICKLIST;
             }
-            let place = txn.new_place(key);
-            let mut rows = Rows { place, count: packed.count(), first: 0, listpack_bytes: old_bytes };
-            for (offset, entry) in packed.iter().enumerate() {
-                txn.put_element(key, Family::List, &place.index_row(offset as i64), entry?)?;
-            }
-            push_rows(txn, key, &mut rows, end, values)?;
-            rows.save(txn, key, note, expires_at_ms)?;
+            push_rows(txn, key, &mut rows, end, elements)?;
+            save_rows(txn, key, head, rows)?;
             Ok(rows.count)
         }
-        Body::Spread(spread) => {
-            let mut rows = Rows::read(&spread)?;
-            push_rows(txn, key, &mut rows, end, values)?;
-            let note = grown_note(note, tuning, rows.count, rows.listpack_bytes);
-            rows.save(txn, key, note, expires_at_ms)?;
-            Ok(rows.count)
+        body => {
+            let bytes: &[u8] = match body {
+                Some(Body::Whole(bytes)) => bytes,
+                _ => b"\0",
+            };
+            let old = PackedList::decode(bytes)?;
+            if !head.is_quicklist() {
+                // The bound spares the walk when the list is far from the limit.
+                let bound = listpack::bytes_bound(old.count, old.entries.len() as u64);
+                if limit.is_passed(old.count + added, bound + text_bytes)
+                    && limit.is_passed(old.count + added, listpack_bytes(bytes)? + text_bytes)
+                {
+                    head.note |= NOTE_QUICKLIST;
+                }
+            }
+            push_packed(txn, key, head, bytes, end, elements)
         }
     }
 }
 
-fn push_rows<'v>(
+/// Bytes of a listpack with the elements of a packed list.
+fn listpack_bytes(bytes: &[u8]) -> Result<u64, Damaged> {
+    PackedList::walk(bytes)?
+        .try_fold(listpack::EMPTY_BYTES, |sum, element| Ok(sum + listpack::element_bytes(element?)))
+}
+
+fn push_rows<'e>(
     txn: &mut Txn<'_>,
     key: &Key,
     rows: &mut Rows,
     end: End,
-    values: impl Iterator<Item = &'v [u8]>,
+    elements: impl Iterator<Item = &'e [u8]>,
 ) -> Outcome {
-    for value in values {
+    for element in elements {
         let index = match end {
-            End::Left => {
+            End::Front => {
                 rows.first = rows.first.wrapping_sub(1);
                 rows.first
             }
-            End::Right => rows.index(rows.count),
+            End::Back => rows.index(rows.count),
         };
+        txn.put_element(key, Family::List, &rows.place.index_row(index), element)?;
         rows.count += 1;
-        rows.listpack_bytes += listpack_entry_bytes(value);
-        txn.put_element(key, Family::List, &rows.place.index_row(index), value)?;
+        rows.listpack_bytes += listpack::element_bytes(element);
     }
     Ok(())
 }
 
-/// Takes up to `count` elements off one end, each given to `take` in the order popped. `None` when there is no list.
+fn push_packed<'e>(
+    txn: &mut Txn<'_>,
+    key: &Key,
+    head: Unfinished,
+    bytes: &[u8],
+    end: End,
+    elements: impl DoubleEndedIterator<Item = &'e [u8]> + ExactSizeIterator + Clone,
+) -> Outcome<u64> {
+    let old = PackedList::decode(bytes)?;
+    let count = old.count + elements.len() as u64;
+    let added: usize = elements.clone().map(|element| entry_len(element.len())).sum();
+    if varint_len(count) + old.entries.len() + added <= txn.keyspace().tuning().packed_bytes_max() {
+        txn.save_with(key, head.with(Body::Whole(b"")), |out| {
+            write_varint(out, count);
+            match end {
+                End::Front => {
+                    elements.rev().for_each(|element| write_entry(out, element));
+                    out.extend_from_slice(old.entries);
+                }
+                End::Back => {
+                    out.extend_from_slice(old.entries);
+                    elements.for_each(|element| write_entry(out, element));
+                }
+            }
+        })?;
+        return Ok(count);
+    }
+    let place = txn.new_place(key);
+    let mut rows = Rows { place, first: 0, count: 0, listpack_bytes: listpack::EMPTY_BYTES };
+    let all: SmallVec<[&[u8]; 64]> = PackedList::walk(bytes)?.collect::<Result<_, _>>()?;
+    push_rows(txn, key, &mut rows, End::Back, all.into_iter())?;
+    push_rows(txn, key, &mut rows, end, elements)?;
+    save_rows(txn, key, head, rows)?;
+    Ok(count)
+}
+
+/// Takes up to `count` elements from an end, showing each to `visit`, the outermost first. A list without elements is no more.
 pub fn pop(
     txn: &mut Txn<'_>,
     key: &Key,
+    stored: &Stored,
     end: End,
     count: u64,
-    mut take: impl FnMut(&[u8]),
-) -> Outcome<Option<u64>> {
-    let Some(stored) = txn.load_typed(key, DataType::List)? else { return Ok(None) };
-    let tuning = txn.keyspace().tuning();
-    let (note, expires_at_ms) = (stored.note(), stored.expires_at_ms());
+    mut visit: impl FnMut(&[u8]),
+) -> Outcome {
+    let len = len(stored)?;
+    let count = count.min(len);
+    if count == 0 {
+        return Ok(());
+    }
+    if count == len {
+        walk(txn, stored, 0..len, end, visit)?;
+        txn.delete(key)?;
+        return Ok(());
+    }
+    let limit = Limit::of(txn.keyspace().tuning().list_size_max());
+    let mut head = Unfinished::of(Some(stored));
+    let popped = match end {
+        End::Front => 0..count,
+        End::Back => len - count..len,
+    };
     match stored.body() {
         Body::Whole(bytes) => {
-            let packed = Packed::decode(bytes)?;
-            let taken = count.min(packed.count());
-            if taken == 0 {
-                return Ok(Some(0));
-            }
-            let entries = packed.iter().collect::<Result<Vec<_>, _>>()?;
-            let (popped, rest) = match end {
-                End::Left => entries.split_at(taken as usize),
-                End::Right => {
-                    let (rest, popped) = entries.split_at(entries.len() - taken as usize);
-                    (popped, rest)
-                }
+            let (mut entries_len, mut removed) = (0, 0);
+            walk(txn, stored, popped, end, |element| {
+                entries_len += entry_len(element.len());
+                removed += if head.is_quicklist() { listpack::element_bytes(element) } else { 0 };
+                visit(element);
+            })?;
+            let old = PackedList::decode(bytes)?;
+            let kept = match end {
+                End::Front => old.entries.get(entries_len..),
+                End::Back => old.entries.get(..old.entries.len().saturating_sub(entries_len)),
             };
-            match end {
-                End::Left => popped.iter().for_each(|entry| take(entry)),
-                End::Right => popped.iter().rev().for_each(|entry| take(entry)),
+            let kept = kept.ok_or(Damaged("packed list shorter than its elements"))?;
+            let left = len - count;
+            if head.is_quicklist() {
+                if limit.is_small_again(left, listpack_bytes(bytes)?.saturating_sub(removed)) {
+                    head.note &= !NOTE_QUICKLIST;
+                }
             }
-            if rest.is_empty() {
-                txn.delete(key)?;
-            } else {
-                let bytes = LISTPACK_HEADER + rest.iter().map(|entry| listpack_entry_bytes(entry)).sum::<u64>();
-                let note = shrunk_note(note, tuning, rest.len() as u64, bytes);
-                let head = NewHead::new(DataType::List, Body::Whole(b"")).noted(note).expiring(expires_at_ms);
-                txn.save_with(key, head, |out| {
-                    write_varint(out, rest.len() as u64);
-                    rest.iter().for_each(|entry| write_entry(out, entry));
-                })?;
-            }
-            Ok(Some(taken))
+            txn.save_with(key, head.with(Body::Whole(b"")), |out| {
+                write_varint(out, left);
+                out.extend_from_slice(kept);
+            })
         }
         Body::Spread(spread) => {
-            let mut rows = Rows::read(&spread)?;
-            let taken = count.min(rows.count);
-            txn.expect_work(taken)?;
-            for _ in 0..taken {
-                let index = match end {
-                    End::Left => rows.first,
-                    End::Right => rows.index(rows.count - 1),
-                };
-                let row = rows.place.index_row(index);
-                let value = txn.element(Family::List, &row)?.ok_or(Damaged("list without one of its elements"))?;
-                take(&value);
-                rows.listpack_bytes = rows.listpack_bytes.saturating_sub(listpack_entry_bytes(&value));
-                txn.delete_element(key, Family::List, &row)?;
-                rows.count -= 1;
-                if end == End::Left {
-                    rows.first = rows.first.wrapping_add(1);
-                }
+            let mut rows = Rows::decode(spread)?;
+            let mut removed = 0;
+            walk(txn, stored, popped.clone(), end, |element| {
+                removed += listpack::element_bytes(element);
+                visit(element);
+            })?;
+            for nth in popped {
+                txn.delete_element(key, Family::List, &rows.place.index_row(rows.index(nth)))?;
             }
-            if taken > 0 {
-                let note = shrunk_note(note, tuning, rows.count, rows.listpack_bytes);
-                rows.save(txn, key, note, expires_at_ms)?;
+            rows.count -= count;
+            rows.listpack_bytes = rows.listpack_bytes.saturating_sub(removed);
+            if end == End::Front {
+                rows.first = rows.index(count);
             }
-            Ok(Some(taken))
+            if limit.is_small_again(rows.count, rows.listpack_bytes) {
+                head.note &= !NOTE_QUICKLIST;
+            }
+            save_rows(txn, key, head, rows)
         }
     }
 }
 
-/// Visits the elements from `start` to `stop` (both included, negative from the end). `begin` hears their number first.
-pub fn range(
+/// Shows the elements of a range that lies within the list to `visit`, beginning at the range's front or back.
+pub fn walk(
     txn: &mut Txn<'_>,
-    key: &Key,
-    start: i64,
-    stop: i64,
-    mut begin: impl FnMut(u64),
+    stored: &Stored,
+    range: Range<u64>,
+    from: End,
     mut visit: impl FnMut(&[u8]),
 ) -> Outcome {
-    let Some(stored) = txn.load_typed(key, DataType::List)? else {
-        begin(0);
-        return Ok(());
-    };
-    let Some((from, count)) = resolve(start, stop, count_of(&stored)?) else {
-        begin(0);
-        return Ok(());
-    };
-    txn.expect_work(count)?;
+    let wanted = range.end.saturating_sub(range.start);
+    txn.expect_work(wanted)?;
     match stored.body() {
         Body::Whole(bytes) => {
-            begin(count);
-            for entry in Packed::decode(bytes)?.iter().skip(from as usize).take(count as usize) {
-                visit(entry?);
+            let elements = PackedList::walk(bytes)?.skip(range.start as usize).take(wanted as usize);
+            match from {
+                End::Front => {
+                    for element in elements {
+                        visit(element?);
+                    }
+                }
+                End::Back => {
+                    let elements: SmallVec<[&[u8]; 16]> = elements.collect::<Result<_, _>>()?;
+                    elements.into_iter().rev().for_each(visit);
+                }
             }
             Ok(())
         }
-        Body::Spread(spread) => {
-            let rows = Rows::read(&spread)?;
-            let (lower, upper) = (rows.place.index_row(rows.index(from)), rows.place.index_row(rows.index(from + count)));
-            begin(count);
-            let mut seen = 0;
-            txn.scan(Family::List, &lower, &upper, Direction::Up, |_, value| {
-                visit(value);
-                seen += 1;
-                Ok(ControlFlow::Continue(()))
-            })?;
-            if seen == count { Ok(()) } else { Err(Damaged("list without one of its elements").into()) }
+        Body::Spread(spread) => walk_rows(txn, Rows::decode(spread)?, range, from, visit),
+    }
+}
+
+fn walk_rows(
+    txn: &mut Txn<'_>,
+    rows: Rows,
+    range: Range<u64>,
+    from: End,
+    mut visit: impl FnMut(&[u8]),
+) -> Outcome {
+    let wanted = range.end.saturating_sub(range.start);
+    let damaged = || Stop::Unavailable("a list has fewer elements than its head counts".to_owned());
+    if wanted <= SINGLE_READS_MAX {
+        for step in 0..wanted {
+            let nth = match from {
+                End::Front => range.start + step,
+                End::Back => range.end - 1 - step,
+            };
+            let element = txn.element(Family::List, &rows.place.index_row(rows.index(nth)))?;
+            visit(&element.ok_or_else(damaged)?);
         }
+        return Ok(());
     }
-}
-
-/// The first index and the number of elements a range means; `None` for none.
-fn resolve(start: i64, stop: i64, len: u64) -> Option<(u64, u64)> {
-    let len = i64::try_from(len).ok()?;
-    let from_end = |index: i64| if index < 0 { len.saturating_add(index) } else { index };
-    let start = from_end(start).max(0);
-    let stop = from_end(stop).min(len - 1);
-    if start > stop || start >= len { None } else { Some((start as u64, (stop - start + 1) as u64)) }
-}
-
-/// What OBJECT ENCODING answers.
-pub fn object_encoding(stored: &Stored) -> &'static str {
-    if stored.note() & QUICKLIST != 0 { "quicklist" } else { "listpack" }
-}
-
-/// Bytes an element takes in a listpack: its encoding, itself, and its length once more for the way back.
-fn listpack_entry_bytes(value: &[u8]) -> u64 {
-    let encoded = match parse_i64(value) {
-        Some(number) if value.len() <= 20 => match number {
-            0..=127 => 1,
-            -4096..=4095 => 2,
-            -32768..=32767 => 3,
-            -8388608..=8388607 => 4,
-            -2147483648..=2147483647 => 5,
-            _ => 9,
-        },
-        _ => match value.len() as u64 {
-            len @ ..=63 => 1 + len,
-            len @ ..=4095 => 2 + len,
-            len => 5 + len,
-        },
+    let (lower, upper) =
+        (rows.place.index_row(rows.index(range.start)), rows.place.index_row(rows.index(range.end)));
+    let direction = match from {
+        End::Front => Direction::Up,
+        End::Back => Direction::Down,
     };
-    let way_back = match encoded {
-        ..=127 => 1,
-        ..=16382 => 2,
-        ..=2097150 => 3,
-        ..=268435454 => 4,
-        _ => 5,
-    };
-    encoded + way_back
-}
-
-fn listpack_bytes(packed: Packed<'_>) -> Outcome<u64> {
-    let mut bytes = LISTPACK_HEADER;
-    for entry in packed.iter() {
-        bytes += listpack_entry_bytes(entry?);
-    }
-    Ok(bytes)
-}
-
-/// Elements and bytes one listpack may have, by `list-max-listpack-size`.
-fn listpack_limits(tuning: &Tuning) -> (u64, u64) {
-    match tuning.list_size_max() {
-        count @ 0.. => (count as u64, 8192),
-        class => (u64::MAX, 4096 << (class.unsigned_abs().clamp(1, 5) - 1)),
-    }
-}
-
-fn grown_note(note: u8, tuning: &Tuning, count: u64, bytes: u64) -> u8 {
-    let (count_max, bytes_max) = listpack_limits(tuning);
-    if count > count_max || bytes > bytes_max { note | QUICKLIST } else { note }
-}
-
-/// A list that has shrunk to half of what a listpack may hold is one again.
-fn shrunk_note(note: u8, tuning: &Tuning, count: u64, bytes: u64) -> u8 {
-    let (count_max, bytes_max) = listpack_limits(tuning);
-    if count <= count_max / 2 && bytes <= bytes_max / 2 { note & !QUICKLIST } else { note }
+    let mut seen = 0;
+    txn.scan(Family::List, &lower, &upper, direction, |_, element| {
+        seen += 1;
+        visit(element);
+        Ok(ControlFlow::Continue(()))
+    })?;
+    if seen == wanted { Ok(()) } else { Err(damaged()) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encoding::packed::write_packed;
+    use crate::encoding::row::{Namespace, Version};
 
     #[test]
-    fn ranges_resolve_as_redis_does() {
-        assert_eq!(resolve(0, -1, 3), Some((0, 3)));
-        assert_eq!(resolve(-100, 100, 3), Some((0, 3)));
-        assert_eq!(resolve(-2, -1, 3), Some((1, 2)));
-        assert_eq!(resolve(2, 1, 3), None);
-        assert_eq!(resolve(3, 5, 3), None);
-        assert_eq!(resolve(i64::MIN, i64::MAX, 3), Some((0, 3)));
-        assert_eq!(resolve(0, -4, 3), None);
+    fn the_extra_is_first_index_and_listpack_bytes() {
+        let place = Place { namespace: Namespace(1), slot: 2, version: Version(3) };
+        let rows = Rows { place, first: -2, count: 5, listpack_bytes: 0x0102 };
+        let extra = rows.extra();
+        assert_eq!(extra, *b"\x7f\xff\xff\xff\xff\xff\xff\xfe\0\0\0\0\0\0\x01\x02");
+        assert_eq!(Rows::decode(Spread { place, count: 5, extra: &extra }), Ok(rows));
+        assert!(Rows::decode(Spread { place, count: 5, extra: &extra[..15] }).is_err());
+        assert_eq!((rows.index(0), rows.index(5)), (-2, 3));
     }
 
     #[test]
-    fn listpack_sizes_follow_the_encodings() {
-        assert_eq!(listpack_entry_bytes(b"1"), 2);
-        assert_eq!(listpack_entry_bytes(b"-1"), 3);
-        assert_eq!(listpack_entry_bytes(b"70000"), 5);
-        assert_eq!(listpack_entry_bytes(b"hello"), 7);
-        assert_eq!(listpack_entry_bytes(&[b'x'; 100]), 103);
-        assert_eq!(listpack_entry_bytes(&[b'x'; 200]), 204);
+    fn a_packed_list_gives_its_entries_as_they_are() {
+        let mut bytes = Vec::new();
+        write_packed(&mut bytes, 3, [&b"a"[..], b"127", b""].into_iter());
+        let packed = PackedList::decode(&bytes).unwrap();
+        assert_eq!((packed.count, packed.entries), (3, &b"\x01a\x03127\x00"[..]));
+        assert_eq!(listpack_bytes(&bytes), Ok(7 + 3 + 2 + 2));
+        assert_eq!(PackedList::decode(b"\0").unwrap().count, 0);
     }
 }
