@@ -175,10 +175,7 @@ fn server(node: &Node, page: &mut Page) {
     page.field("uptime_in_seconds", uptime_s);
     page.field("uptime_in_days", uptime_s / 86_400);
     page.field("executable", &host.executable);
-    page.field(
-        "config_file",
-        node.config.file().map(|path| path.display().to_string()).unwrap_or_default(),
-    );
+    page.field("config_file", node.config.file().map(|path| path.display().to_string()).unwrap_or_default());
     page.field("tuff_version", env!("CARGO_PKG_VERSION"));
 }
 
@@ -386,8 +383,8 @@ fn tuff(node: &Node, page: &mut Page) {
     page.field("block_cache_capacity_bytes", capacity);
     page.field("memtable_bytes", store.memtable_bytes());
     let property = |name: &str| store.with_db(|db| db.family_property(Family::Keys, name)).unwrap_or(0);
-    page.field("open_snapshots", property("rocksdb.num-snapshots"));
-    page.field("writes_stopped", property("rocksdb.is-write-stopped"));
+    page.field("open_snapshots", property("num-snapshots"));
+    page.field("writes_stopped", property("is-write-stopped"));
     page.field("wal_flushed_sequence", store.flushed_sequence());
     page.field("wal_synced_sequence", store.synced_sequence());
     page.field("epoch", store.epoch());

@@ -10,8 +10,8 @@ use crate::metrics::vitals::Vitals;
 use crate::session::{Clients, ShutdownMode};
 use parking_lot::Mutex;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use tokio::sync::Notify;
 
 /// One running server.

@@ -12,7 +12,8 @@ use super::{Call, keyspec::KeyAccess};
 use crate::base::random::Rng;
 use crate::encoding::row::Position;
 use crate::keyspace::{
-    Committed, Error, Holder, LockPlan, Mode, Outcome, RunIdentity, Scratch, Stop, StripeId, TimeoutReply, Wait,
+    Committed, Error, Holder, LockPlan, Mode, Outcome, RunIdentity, Scratch, Stop, StripeId, TimeoutReply,
+    Wait,
 };
 use crate::resp::{Args, Reply};
 use crate::session::{Effect, Session};
@@ -135,7 +136,9 @@ pub fn misconf_text(reason: &str) -> String {
 }
 
 fn unknown_text(unknown: Unknown, args: Args<'_>) -> String {
-    let show = |word: &[u8]| String::from_utf8_lossy(word.get(..word.len().min(128)).unwrap_or_default()).into_owned();
+    let show = |word: &[u8]| {
+        String::from_utf8_lossy(word.get(..word.len().min(128)).unwrap_or_default()).into_owned()
+    };
     match unknown {
         Unknown::Subcommand => {
             let (command, sub) = (show(args.at(0)).to_uppercase(), show(args.at(1)));
@@ -148,7 +151,8 @@ fn unknown_text(unknown: Unknown, args: Args<'_>) -> String {
                     break;
                 }
                 let room = 128 - rest.len();
-                let word = String::from_utf8_lossy(word.get(..word.len().min(room)).unwrap_or_default()).into_owned();
+                let word = String::from_utf8_lossy(word.get(..word.len().min(room)).unwrap_or_default())
+                    .into_owned();
                 rest.push_str(&format!("'{word}' "));
             }
             format!("ERR unknown command '{}', with args beginning with: {rest}", show(args.at(0)))
@@ -201,13 +205,20 @@ fn make_plan(node: &Node, request: &Request<'_>, plan: &mut LockPlan) {
 }
 
 /// Runs a request on a worker. The reply is appended to `out`; on a pause nothing is.
-pub fn attempt(runner: &Runner<'_>, bench: &mut Bench, request: &Request<'_>, out: &mut Vec<u8>) -> Result<Ran, Pause> {
+pub fn attempt(
+    runner: &Runner<'_>,
+    bench: &mut Bench,
+    request: &Request<'_>,
+    out: &mut Vec<u8>,
+) -> Result<Ran, Pause> {
     let node = runner.node;
     let flags = request.entry.spec.flags;
     if flags.has(Flag::Heavy) || flags.has(Flag::Gate) {
         return Err(Pause::Heavy);
     }
-    if request.entry.name == "exec" && (has_flag(node, request, Flag::Heavy) || has_flag(node, request, Flag::Gate)) {
+    if request.entry.name == "exec"
+        && (has_flag(node, request, Flag::Heavy) || has_flag(node, request, Flag::Gate))
+    {
         return Err(Pause::Heavy);
     }
     let keyspace = &node.keyspace;
@@ -240,7 +251,9 @@ pub fn attempt(runner: &Runner<'_>, bench: &mut Bench, request: &Request<'_>, ou
                     ran.sequence = sequence;
                     Ok(ran)
                 }
-                Stop::Unavailable(reason) => Ok(refuse(request, out, start, &unavailable_text(request, &reason))),
+                Stop::Unavailable(reason) => {
+                    Ok(refuse(request, out, start, &unavailable_text(request, &reason)))
+                }
             }
         }
     }
@@ -340,7 +353,9 @@ fn call_handler<'c>(
     let mut reply = Reply::new(out, request.session.proto);
     match catch_unwind(AssertUnwindSafe(|| handler(&mut call, &mut reply))) {
         Ok(outcome) => outcome.map(|()| Finished { call, start }),
-        Err(_) => Err(Stop::Error(Error::text("ERR internal error: the command was given up, nothing was changed"))),
+        Err(_) => {
+            Err(Stop::Error(Error::text("ERR internal error: the command was given up, nothing was changed")))
+        }
     }
 }
 
@@ -399,7 +414,9 @@ pub fn heavy(node: &Node, request: &Request<'_>, out: &mut Vec<u8>) -> Result<Ra
         Err(HeavyEnd::Stop(Stop::Unavailable(reason))) => {
             Ok(refuse(request, out, start, &unavailable_text(request, &reason)))
         }
-        Err(HeavyEnd::Stop(_)) => Ok(refuse(request, out, start, "ERR the command could not be run on the pool")),
+        Err(HeavyEnd::Stop(_)) => {
+            Ok(refuse(request, out, start, "ERR the command could not be run on the pool"))
+        }
     }
 }
 

@@ -59,7 +59,9 @@ impl Stats {
     pub fn ran(&self, worker: usize, command: usize, duration_us: u64, failed: bool) {
         let Some(cell) = self.rows.get(worker).and_then(|row| row.get(command)) else { return };
         // Only this worker writes the row (the pool's row may lose a count; it is for people).
-        let add = |counter: &AtomicU64, by: u64| counter.store(counter.load(Ordering::Relaxed) + by, Ordering::Relaxed);
+        let add = |counter: &AtomicU64, by: u64| {
+            counter.store(counter.load(Ordering::Relaxed) + by, Ordering::Relaxed)
+        };
         add(&cell.calls, 1);
         add(&cell.duration_us, duration_us);
         if failed {
@@ -122,7 +124,10 @@ impl Stats {
     /// CONFIG RESETSTAT.
     pub fn reset(&self) {
         for cell in self.rows.iter().flat_map(|row| row.iter()) {
-            for counter in [&cell.calls, &cell.duration_us, &cell.failed, &cell.rejected].into_iter().chain(&cell.buckets) {
+            for counter in [&cell.calls, &cell.duration_us, &cell.failed, &cell.rejected]
+                .into_iter()
+                .chain(&cell.buckets)
+            {
                 counter.store(0, Ordering::Relaxed);
             }
         }

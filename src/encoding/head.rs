@@ -113,11 +113,13 @@ impl<'a> Head<'a> {
 
     /// Reads a head row's value.
     pub fn decode(value: &'a [u8]) -> Result<Head<'a>, Damaged> {
-        let (&[kind, flags], mut rest) = value.split_first_chunk::<FIXED_LEN>().ok_or(Damaged("head too short"))?;
+        let (&[kind, flags], mut rest) =
+            value.split_first_chunk::<FIXED_LEN>().ok_or(Damaged("head too short"))?;
         let data_type = DataType::from_number(kind >> 4).ok_or(Damaged("head of an unknown type"))?;
         let mut expiry = None;
         if flags & HAS_EXPIRY != 0 {
-            let (times, after) = rest.split_first_chunk::<EXPIRY_LEN>().ok_or(Damaged("head without its expiry"))?;
+            let (times, after) =
+                rest.split_first_chunk::<EXPIRY_LEN>().ok_or(Damaged("head without its expiry"))?;
             let (at, hint) = times.split_at(8);
             expiry = Some(Expiry { at_ms: read_u64(at)?, hint_ms: read_u64(hint)? });
             rest = after;
@@ -127,7 +129,8 @@ impl<'a> Head<'a> {
             SPREAD => {
                 let place = Place::read(rest).ok_or(Damaged("spread head without its place"))?;
                 let (_, rest) = rest.split_at(PLACE_LEN);
-                let (count, extra) = rest.split_first_chunk::<8>().ok_or(Damaged("spread head without its count"))?;
+                let (count, extra) =
+                    rest.split_first_chunk::<8>().ok_or(Damaged("spread head without its count"))?;
                 Body::Spread(Spread { place, count: u64::from_be_bytes(*count), extra })
             }
             _ => return Err(Damaged("head of an unknown form")),

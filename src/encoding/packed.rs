@@ -88,7 +88,8 @@ impl<'a> Iterator for Entries<'a> {
             return None;
         }
         let read = read_varint(self.rest).and_then(|(len, rest)| {
-            rest.split_at_checked(usize::try_from(len).unwrap_or(usize::MAX)).ok_or(Damaged("packed entry cut short"))
+            rest.split_at_checked(usize::try_from(len).unwrap_or(usize::MAX))
+                .ok_or(Damaged("packed entry cut short"))
         });
         match read {
             Ok((entry, rest)) => {

@@ -202,7 +202,10 @@ mod tests {
     #[test]
     fn an_element_row_is_namespace_slot_version_element() {
         let place = Place { namespace: Namespace(1), slot: 0x3fff, version: Version(0x0102030405060708) };
-        assert_eq!(&place.chunk_row(9)[..], b"\x00\x00\x00\x01\x3f\xff\x01\x02\x03\x04\x05\x06\x07\x08\x00\x00\x00\x09");
+        assert_eq!(
+            &place.chunk_row(9)[..],
+            b"\x00\x00\x00\x01\x3f\xff\x01\x02\x03\x04\x05\x06\x07\x08\x00\x00\x00\x09"
+        );
         assert_eq!(&place.index_row(-1)[PLACE_LEN..], b"\x7f\xff\xff\xff\xff\xff\xff\xff");
         assert_eq!(&place.index_row(0)[PLACE_LEN..], b"\x80\x00\x00\x00\x00\x00\x00\x00");
         assert_eq!(Place::read(&place.chunk_row(1)), Some(place));

@@ -111,7 +111,11 @@ impl Txn<'_> {
                 None => before,
             };
             if state.changed {
-                all.changed.push((state.key.row().clone(), state.key.stripe(), after.map(|head| head.data_type)));
+                all.changed.push((
+                    state.key.row().clone(),
+                    state.key.stripe(),
+                    after.map(|head| head.data_type),
+                ));
             }
             if written.is_none() {
                 continue;
@@ -121,7 +125,8 @@ impl Txn<'_> {
             if let Some(before) = before
                 && let Body::Spread(spread) = before.body
             {
-                let dead = DeadCollection { data_type: before.data_type, place: spread.place, count: spread.count };
+                let dead =
+                    DeadCollection { data_type: before.data_type, place: spread.place, count: spread.count };
                 olds.push((dead, namespace));
             }
             if let Some(after) = after {
@@ -162,7 +167,9 @@ impl Txn<'_> {
             return;
         }
         // After a FLUSHDB in the same run the key's old namespace has no counters any more.
-        let Some(database) = self.databases.iter().find(|database| database.namespace() == namespace) else { return };
+        let Some(database) = self.databases.iter().find(|database| database.namespace() == namespace) else {
+            return;
+        };
         debug_assert!((number as usize) < self.databases.len());
         let known = all
             .counts

@@ -50,7 +50,8 @@ impl Keyspace {
             self.expire_key(hint_ms, &row, now_ms, &mut scratch)?;
         }
         // A hint filed meanwhile below the mark has lowered it; then it stays low.
-        let _ = self.expiry.low_water_ms.compare_exchange(from_ms, reached, Ordering::AcqRel, Ordering::Acquire);
+        let _ =
+            self.expiry.low_water_ms.compare_exchange(from_ms, reached, Ordering::AcqRel, Ordering::Acquire);
         Ok(full)
     }
 
@@ -63,7 +64,8 @@ impl Keyspace {
             if let Some((hint_ms, head_row)) = split_hint_row(row) {
                 hints.push((hint_ms, RowKey::from_slice(head_row)));
             }
-            let flow = if hints.len() < ROUND_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
+            let flow =
+                if hints.len() < ROUND_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
             Ok::<_, Stop>(flow)
         })?;
         Ok(hints)
@@ -111,7 +113,12 @@ impl super::Txn<'_> {
             }
             Some(expiry) if expiry.hint_ms == hint_ms => {
                 let body = stored.body();
-                let head = NewHead { data_type: stored.data_type(), note: stored.note(), expires_at_ms: Some(expiry.at_ms), body };
+                let head = NewHead {
+                    data_type: stored.data_type(),
+                    note: stored.note(),
+                    expires_at_ms: Some(expiry.at_ms),
+                    body,
+                };
                 self.save(&key, head)?;
                 Ok(false)
             }

@@ -65,7 +65,8 @@ impl Keyspace {
                 GcRow::Exile(_) => {}
                 dead => queue.push((RowKey::from_slice(row), dead)),
             }
-            let flow = if queue.len() < ROUND_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
+            let flow =
+                if queue.len() < ROUND_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
             Ok::<_, Stop>(flow)
         })?;
         let more = queue.len() == ROUND_MAX;
@@ -105,7 +106,8 @@ impl Keyspace {
         let mut batch = Batch::default();
         db.newest(Tier::Disk).scan(family, &place.prefix(), &place.end(), Direction::Up, |row, _| {
             batch.delete(db, family, row);
-            let flow = if batch.len() < BATCH_ROWS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
+            let flow =
+                if batch.len() < BATCH_ROWS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
             Ok::<_, Stop>(flow)
         })?;
         let rows = batch.len();

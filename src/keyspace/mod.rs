@@ -11,8 +11,8 @@ mod databases;
 mod error;
 pub mod expiry;
 mod figures;
-pub mod gc;
 mod gate;
+pub mod gc;
 mod overlay;
 mod stripes;
 mod tuning;
@@ -30,17 +30,19 @@ pub use tuning::Tuning;
 pub use txn::{KEY_LEN_MAX, Key, Mode, NewHead, RunIdentity, Scratch, Stored, Txn};
 pub use watch::{WatchFlag, Watches};
 
+pub use crate::store::Direction;
+
 use crate::base::clock::Clock;
 use crate::base::random::fill_entropy;
 use crate::encoding::gc::GcRow;
 use crate::encoding::row::{HashSeed, Namespace, RowKey, Version};
 use crate::encoding::system::{
-    COUNTER_PREFIX, Count, DATABASE_PREFIX, FORMAT_ROW, NAMESPACE_ROW, SEED_ROW, VERSION_ROW, split_counter_row,
-    split_database_row,
+    COUNTER_PREFIX, Count, DATABASE_PREFIX, FORMAT_ROW, NAMESPACE_ROW, SEED_ROW, VERSION_ROW,
+    split_counter_row, split_database_row,
 };
 use crate::encoding::{FORMAT_VERSION, Family, row::successor};
 use crate::hot::HotTier;
-use crate::store::{Batch, Db, Direction, ReadError, Store, Tier, Unavailable, View, WriteError};
+use crate::store::{Batch, Db, ReadError, Store, Tier, Unavailable, View, WriteError};
 use crate::waiters::Waiters;
 use arc_swap::ArcSwap;
 use std::ops::ControlFlow;
@@ -289,7 +291,9 @@ fn read_system(db: &Db, store: &Store, database_count: u32) -> Result<SystemRows
     let view = db.newest(Tier::Disk);
     let mut batch = Batch::default();
     let number = |row: &[u8]| -> Result<Option<u32>, ReadError> {
-        Ok(view.get(Family::System, row)?.and_then(|value| Some(u32::from_be_bytes((*value).try_into().ok()?))))
+        Ok(view
+            .get(Family::System, row)?
+            .and_then(|value| Some(u32::from_be_bytes((*value).try_into().ok()?))))
     };
     match number(FORMAT_ROW)? {
         None => batch.put(db, Family::System, FORMAT_ROW, &FORMAT_VERSION.to_be_bytes()),

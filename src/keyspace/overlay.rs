@@ -239,7 +239,8 @@ mod tests {
                     }
                 }
                 let range = overlay.range(Family::Keys, b"", b"\xff");
-                let expected: Vec<_> = model.iter().map(|(row, value)| (&row[..], value.as_deref())).collect();
+                let expected: Vec<_> =
+                    model.iter().map(|(row, value)| (&row[..], value.as_deref())).collect();
                 assert_eq!(range, expected);
                 for (row, value) in &model {
                     assert_eq!(overlay.get(Family::Keys, row), Some(value.as_deref()));

@@ -155,7 +155,8 @@ impl Stripes {
                     continue;
                 }
             };
-            if stripe.state.compare_exchange_weak(state, wanted, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+            if stripe.state.compare_exchange_weak(state, wanted, Ordering::Acquire, Ordering::Relaxed).is_ok()
+            {
                 // A turn is promised under the exclusive lock: whoever got in after that sees it here.
                 if holder != Holder::Turn && stripe.turns.load(Ordering::Acquire) > 0 {
                     self.release(id, exclusive);
@@ -351,7 +352,10 @@ mod tests {
             }
         });
         let expected: u64 = (0..4u16)
-            .flat_map(|thread| (0..2000u16).map(move |round| if (thread + round) % 4 == (thread * 3 + round) % 4 { 1 } else { 2 }))
+            .flat_map(|thread| {
+                (0..2000u16)
+                    .map(move |round| if (thread + round) % 4 == (thread * 3 + round) % 4 { 1 } else { 2 })
+            })
             .sum();
         assert_eq!(counters.iter().map(|counter| counter.load(Ordering::Relaxed)).sum::<u64>(), expected);
     }

@@ -271,7 +271,19 @@ impl<'k> Txn<'k> {
         let databases = keyspace.databases();
         let (remapped, flushed) = (Vec::new(), Vec::new());
         let run = run.clone();
-        Txn { keyspace, view, mode, scratch, databases, remapped, flushed, sequence: 0, run, rng: None, quiet: false }
+        Txn {
+            keyspace,
+            view,
+            mode,
+            scratch,
+            databases,
+            remapped,
+            flushed,
+            sequence: 0,
+            run,
+            rng: None,
+            quiet: false,
+        }
     }
 
     /// The time, unix milliseconds; the same in every rerun.
@@ -376,7 +388,11 @@ impl<'k> Txn<'k> {
     pub fn load(&mut self, key: &Key) -> Outcome<Option<Stored>> {
         let Some(value) = self.fetch(Family::Keys, &key.row)? else { return Ok(None) };
         let stored = Stored::decode(value)?;
-        if stored.expiry.is_some_and(|expiry| expiry.at_ms <= self.run.now_ms) { Ok(None) } else { Ok(Some(stored)) }
+        if stored.expiry.is_some_and(|expiry| expiry.at_ms <= self.run.now_ms) {
+            Ok(None)
+        } else {
+            Ok(Some(stored))
+        }
     }
 
     /// Loads a key's head, due or not. For the expirer.
@@ -525,7 +541,8 @@ impl<'k> Txn<'k> {
 
     /// Changes only a key's expiry; the key must be the one loaded.
     pub fn set_expiry(&mut self, key: &Key, stored: &Stored, expires_at_ms: Option<u64>) -> Outcome {
-        let head = NewHead { data_type: stored.data_type, note: stored.note, expires_at_ms, body: stored.body() };
+        let head =
+            NewHead { data_type: stored.data_type, note: stored.note, expires_at_ms, body: stored.body() };
         self.save(key, head)
     }
 

@@ -29,7 +29,9 @@ pub(super) fn listen(config: &Config) -> Result<Vec<TcpListener>, StartError> {
         };
         match listen_on(host, config) {
             Ok(listener) => listeners.push(listener),
-            Err(error) if optional => tracing::warn!(%error, address = name, "not listening on an optional address"),
+            Err(error) if optional => {
+                tracing::warn!(%error, address = name, "not listening on an optional address")
+            }
             Err(error) => {
                 return Err(StartError::new(format!("listening on {name}:{}", config.port()), error));
             }
@@ -58,7 +60,11 @@ fn listen_on(host: &str, config: &Config) -> std::io::Result<TcpListener> {
 }
 
 /// Accepts until the server ends.
-pub(super) async fn accept(shared: Arc<Shared>, listener: TcpListener, workers: Vec<UnboundedSender<Arrival>>) {
+pub(super) async fn accept(
+    shared: Arc<Shared>,
+    listener: TcpListener,
+    workers: Vec<UnboundedSender<Arrival>>,
+) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
@@ -103,7 +109,10 @@ fn refusal(shared: &Shared, address: SocketAddr) -> Option<&'static str> {
     if connected >= config.maxclients() {
         return Some("-ERR max number of clients reached\r\n");
     }
-    if config.protected_mode() && config.requirepass().is_empty() && !address.ip().to_canonical().is_loopback() {
+    if config.protected_mode()
+        && config.requirepass().is_empty()
+        && !address.ip().to_canonical().is_loopback()
+    {
         return Some(
             "-DENIED Tuff is running in protected mode because protected mode is enabled and no password is set for the \
              default user. In this mode connections are only accepted from the loopback interface. To let other machines \

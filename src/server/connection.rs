@@ -159,7 +159,8 @@ impl Connection {
                     return step;
                 }
                 Err(error) => {
-                    Reply::new(&mut self.output, self.session.proto).error_bytes(&error.text());
+                    let text = [b"ERR ", &*error.text()].concat();
+                    Reply::new(&mut self.output, self.session.proto).error_bytes(&text);
                     self.replies += 1;
                     self.closing = true;
                     return Step::Empty;
@@ -177,6 +178,14 @@ impl Connection {
         let shared = Arc::clone(&self.shared);
         let node = &shared.node;
         let args = self.decoder.args(&self.input);
+        if is_http(args.at(0)) {
+            tracing::warn!(
+                client = self.session.client.id,
+                "closed: it speaks HTTP, perhaps a cross-protocol attack"
+            );
+            self.closing = true;
+            return Step::Empty;
+        }
         match run::prepare(node, &self.session, args) {
             Prepared::Run(entry) => {
                 let run = run::identify(node, &mut self.rng);
@@ -184,7 +193,8 @@ impl Connection {
                 let runner = Runner { node, worker: self.worker };
                 let start = self.output.len();
                 let started_us = node.clock.mono_us();
-                let attempted = run::attempt(&runner, &mut self.bench.borrow_mut(), &request, &mut self.output);
+                let attempted =
+                    run::attempt(&runner, &mut self.bench.borrow_mut(), &request, &mut self.output);
                 match attempted {
                     Ok(ran) => {
                         let duration_us = node.clock.mono_us() - started_us;
@@ -283,7 +293,10 @@ impl Connection {
                     false
                 }
             };
-            if safe && self.sequence > store.synced_sequence() && shared.node.config.appendfsync() == AppendFsync::Always {
+            if safe
+                && self.sequence > store.synced_sequence()
+                && shared.node.config.appendfsync() == AppendFsync::Always
+            {
                 safe = shared.sync.synced(&shared.node, self.sequence).await;
             }
             if !safe || store.epoch() != self.epoch {
@@ -297,7 +310,13 @@ impl Connection {
 
     /// Replies that rest on what may be lost become errors.
     fn retract(&mut self) {
-        let reason = self.shared.node.keyspace.store().failure().unwrap_or_else(|| "the database was reopened".to_owned());
+        let reason = self
+            .shared
+            .node
+            .keyspace
+            .store()
+            .failure()
+            .unwrap_or_else(|| "the database was reopened".to_owned());
         self.output.clear();
         for _ in 0..self.replies {
             Reply::new(&mut self.output, self.session.proto).error(&run::misconf_text(&reason));
@@ -373,6 +392,12 @@ impl Connection {
         }
         Ok(read > 0)
     }
+}
+
+/// A browser led here by a hostile page sends these first; nothing it says after may be taken for commands.
+fn is_http(word: &[u8]) -> bool {
+    matches!(word.first(), Some(b'P' | b'p' | b'H' | b'h'))
+        && (word.eq_ignore_ascii_case(b"post") || word.eq_ignore_ascii_case(b"host:"))
 }
 
 /// Sleeps; for ever if so asked, without a timer.

@@ -217,31 +217,35 @@ fn storage(node: &Node, page: &mut Exposition) {
             .with_db(|db| Family::ALL.map(|family| (family.name(), db.family_property(family, name) as f64)));
         all.map(Vec::from).unwrap_or_default()
     };
-    let files = by_family("rocksdb.live-sst-files-size");
+    let files = by_family("live-sst-files-size");
     page.gauges("tuff_table_file_bytes", "Bytes of table files in use.", "family", files);
-    let rows = by_family("rocksdb.estimate-num-keys");
+    let rows = by_family("estimate-num-keys");
     page.gauges("tuff_rows_estimate", "RocksDB's estimate of its rows.", "family", rows);
-    let memtables = by_family("rocksdb.num-immutable-mem-table");
+    let memtables = by_family("num-immutable-mem-table");
+    let levels = store.with_db(|db| db.level_files()).unwrap_or_default();
+    let files: Vec<_> =
+        ["0", "1", "2", "3", "4", "5", "6"].into_iter().zip(levels.map(|files| files as f64)).collect();
+    page.gauges("tuff_level_files", "Table files on each level.", "level", files);
     page.gauges("tuff_memtables_waiting", "Memtables waiting to be flushed.", "family", memtables);
 }
 
 fn compaction(node: &Node, page: &mut Exposition) {
     let store = node.keyspace.store();
-    let pending = store.with_db(|db| db.property("rocksdb.estimate-pending-compaction-bytes")).unwrap_or(0);
+    let pending = store.with_db(|db| db.property("estimate-pending-compaction-bytes")).unwrap_or(0);
     page.gauge("tuff_pending_compaction_bytes", "Bytes that compaction has yet to rewrite.", pending as f64);
     // These are of the whole database; any family answers them.
     let whole = |name: &str| store.with_db(|db| db.family_property(Family::Keys, name)).unwrap_or(0) as f64;
     let figures = [
-        ("tuff_write_stopped", "1 while RocksDB takes no writes.", "rocksdb.is-write-stopped"),
+        ("tuff_write_stopped", "1 while RocksDB takes no writes.", "is-write-stopped"),
         (
             "tuff_delayed_write_bytes_per_second",
             "To how much writes are slowed; 0: not.",
-            "rocksdb.actual-delayed-write-rate",
+            "actual-delayed-write-rate",
         ),
-        ("tuff_compactions_running", "Compactions at work.", "rocksdb.num-running-compactions"),
-        ("tuff_flushes_running", "Memtable flushes at work.", "rocksdb.num-running-flushes"),
-        ("tuff_background_errors", "Errors of flushes and compactions.", "rocksdb.background-errors"),
-        ("tuff_snapshots_open", "Snapshots heavy reads hold open.", "rocksdb.num-snapshots"),
+        ("tuff_compactions_running", "Compactions at work.", "num-running-compactions"),
+        ("tuff_flushes_running", "Memtable flushes at work.", "num-running-flushes"),
+        ("tuff_background_errors", "Errors of flushes and compactions.", "background-errors"),
+        ("tuff_snapshots_open", "Snapshots heavy reads hold open.", "num-snapshots"),
     ];
     for (name, help, property) in figures {
         page.gauge(name, help, whole(property));
@@ -319,7 +323,11 @@ fn process(node: &Node, page: &mut Exposition) {
     let (allocated, cpu) = (Allocated::read(), Cpu::read());
     page.gauge("tuff_allocated_bytes", "Bytes the allocator has handed out.", allocated.used as f64);
     page.gauge("tuff_resident_bytes", "Bytes of the process in memory.", resident_bytes() as f64);
-    page.gauge("tuff_memory_budget_bytes", "Bytes the process may use.", node.config.memory_bytes_max() as f64);
+    page.gauge(
+        "tuff_memory_budget_bytes",
+        "Bytes the process may use.",
+        node.config.memory_bytes_max() as f64,
+    );
     let modes = [("user", cpu.user_us), ("system", cpu.system_us)];
     page.seconds("tuff_cpu_seconds_total", "Processor time used.", "mode", modes);
 }

@@ -93,9 +93,12 @@ impl Server {
         let addresses: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
         let port = addresses.first().map_or(0, SocketAddr::port);
         node.port.store(u64::from(port), Ordering::Relaxed);
-        let pool = Pool::new(config.pool_threads()).map_err(|error| StartError::new("starting the pool", error))?;
+        let pool =
+            Pool::new(config.pool_threads()).map_err(|error| StartError::new("starting the pool", error))?;
         let sync = Arc::new(WalSync::default());
-        let wal = sync.start(Arc::clone(&node)).map_err(|error| StartError::new("starting the WAL thread", error))?;
+        let wal = sync
+            .start(Arc::clone(&node))
+            .map_err(|error| StartError::new("starting the WAL thread", error))?;
         let shared = Arc::new(Shared {
             node,
             pool,
@@ -154,7 +157,8 @@ impl Server {
             true => save::checkpoint(&self.shared.node).map(|_| ()),
             false => Ok(()),
         };
-        let synced = self.shared.node.keyspace.store().sync_wal().map(|_| ()).map_err(|error| error.to_string());
+        let synced =
+            self.shared.node.keyspace.store().sync_wal().map(|_| ()).map_err(|error| error.to_string());
         match saved.and(synced) {
             Err(reason) if !mode.force => Err(StartError::new("saving before the shutdown", reason)),
             _ => Ok(()),
@@ -192,7 +196,8 @@ impl Server {
 
 fn open_node(config: &Arc<Config>, table: Table, clock: Clock) -> Result<Node, StartError> {
     let folder = config.dir().join("db");
-    std::fs::create_dir_all(&folder).map_err(|error| StartError::new(format!("making {}", folder.display()), error))?;
+    std::fs::create_dir_all(&folder)
+        .map_err(|error| StartError::new(format!("making {}", folder.display()), error))?;
     let options = StoreOptions {
         block_cache_bytes: config.block_cache_bytes(),
         write_buffer_bytes: config.write_buffer_bytes(),
@@ -231,7 +236,8 @@ fn start_metrics(shared: &Arc<Shared>, config: &Config) -> Result<(), StartError
     let doing = || format!("listening for metrics on {address}");
     let listener = std::net::TcpListener::bind(&address).map_err(|error| StartError::new(doing(), error))?;
     listener.set_nonblocking(true).map_err(|error| StartError::new(doing(), error))?;
-    let listener = tokio::net::TcpListener::from_std(listener).map_err(|error| StartError::new(doing(), error))?;
+    let listener =
+        tokio::net::TcpListener::from_std(listener).map_err(|error| StartError::new(doing(), error))?;
     tokio::spawn(metrics_http::serve(listener, Arc::clone(&shared.node), Arc::clone(&shared.sync)));
     Ok(())
 }

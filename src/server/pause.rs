@@ -260,7 +260,8 @@ impl Connection {
         }
         let run = run::identify(&shared.node, &mut self.rng);
         let job = Job { command: entry.index, args, run, session: self.session.clone(), fed: None };
-        let cold = run::probe(&shared.node, &mut self.bench.borrow_mut(), &job.request(&shared), &mut self.output);
+        let cold =
+            run::probe(&shared.node, &mut self.bench.borrow_mut(), &job.request(&shared), &mut self.output);
         cold.then_some(job)
     }
 
@@ -282,7 +283,12 @@ impl Connection {
             && let Some(key) = waiter.take_turn()
             && let Some((_, position, _)) = split_head_row(&key)
         {
-            held.turn = Some(Turn { shared: Arc::clone(&self.shared), key, stripe: StripeId::of(position), pass_on: true });
+            held.turn = Some(Turn {
+                shared: Arc::clone(&self.shared),
+                key,
+                stripe: StripeId::of(position),
+                pass_on: true,
+            });
         }
         let gone = !matches!(fed, Ok(true));
         if gone {

@@ -25,7 +25,11 @@ impl Pool {
             .enable_time()
             .build()?;
         let handle = runtime.handle().clone();
-        Ok(Pool { handle, heavy: Arc::new(Semaphore::new(HEAVY_MAX)), runtime: parking_lot::Mutex::new(Some(runtime)) })
+        Ok(Pool {
+            handle,
+            heavy: Arc::new(Semaphore::new(HEAVY_MAX)),
+            runtime: parking_lot::Mutex::new(Some(runtime)),
+        })
     }
 
     /// Runs work that may wait for the disk. `None` when it panicked or the pool is gone.
@@ -34,7 +38,10 @@ impl Pool {
     }
 
     /// Starts such work without waiting for it here.
-    pub fn start<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> tokio::task::JoinHandle<T> {
+    pub fn start<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> tokio::task::JoinHandle<T> {
         self.handle.spawn_blocking(work)
     }
 

@@ -49,7 +49,8 @@ fn make(node: &Node) -> Result<PathBuf, String> {
 /// Names are times of fixed width, so the oldest sort first.
 fn prune(folder: &Path, keep: usize) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
-    let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(|path| is_checkpoint(path)).collect();
+    let mut paths: Vec<_> =
+        entries.flatten().map(|entry| entry.path()).filter(|path| is_checkpoint(path)).collect();
     paths.sort();
     let excess = paths.len().saturating_sub(keep.max(1));
     for path in paths.into_iter().take(excess) {
@@ -60,5 +61,7 @@ fn prune(folder: &Path, keep: usize) {
 }
 
 fn is_checkpoint(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.len() == 20 && name.to_string_lossy().bytes().all(|byte| byte.is_ascii_digit()))
+    path.file_name().is_some_and(|name| {
+        name.len() == 20 && name.to_string_lossy().bytes().all(|byte| byte.is_ascii_digit())
+    })
 }

@@ -76,7 +76,8 @@ impl WalSync {
     /// Microseconds since the last sync that succeeded; how much `everysec` could lose.
     pub fn lag_us(&self, node: &Node) -> u64 {
         let store = node.keyspace.store();
-        let idle = store.with_db(|db| db.latest_sequence()).is_ok_and(|latest| latest <= store.synced_sequence());
+        let idle =
+            store.with_db(|db| db.latest_sequence()).is_ok_and(|latest| latest <= store.synced_sequence());
         if idle { 0 } else { node.clock.mono_us().saturating_sub(self.last_sync_us.load(Ordering::Relaxed)) }
     }
 
@@ -108,7 +109,9 @@ impl WalSync {
             }
             let periodic = due && node.config.appendfsync() != AppendFsync::No;
             if (asked || periodic) && !store.is_failed() {
-                let clean = store.with_db(|db| db.latest_sequence()).is_ok_and(|latest| latest <= store.synced_sequence());
+                let clean = store
+                    .with_db(|db| db.latest_sequence())
+                    .is_ok_and(|latest| latest <= store.synced_sequence());
                 if asked || !clean {
                     self.sync_once(node);
                 } else {

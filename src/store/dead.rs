@@ -137,7 +137,8 @@ mod tests {
         let dead = Arc::new(DeadSet::default());
         dead.insert(Version(1), 10);
         let mut filter = DeadFilter { until: dead.droppable_until(), dead, last: None };
-        let place = |version| Place { namespace: super::super::super::encoding::row::Namespace(0), slot: 0, version };
+        let place =
+            |version| Place { namespace: super::super::super::encoding::row::Namespace(0), slot: 0, version };
         assert!(matches!(filter.filter(0, &place(Version(1)).index_row(1), b""), Decision::Remove));
         assert!(matches!(filter.filter(0, &place(Version(2)).index_row(1), b""), Decision::Keep));
         assert!(matches!(filter.filter(0, b"short", b""), Decision::Keep));

@@ -11,6 +11,9 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
+/// Levels of a column family.
+pub const LEVELS: usize = 7;
+
 /// One open database.
 pub struct Db {
     /// Borrowed from `db`, which never opens or drops a family after this, and dropped before it (fields drop in order).
@@ -60,10 +63,16 @@ pub struct View<'d> {
 }
 
 impl Db {
-    pub(super) fn new(db: DB, read_only: bool, faults: Arc<Faults>, dead: Arc<DeadSet>) -> Result<Db, String> {
+    pub(super) fn new(
+        db: DB,
+        read_only: bool,
+        faults: Arc<Faults>,
+        dead: Arc<DeadSet>,
+    ) -> Result<Db, String> {
         let mut families = Vec::with_capacity(Family::ALL.len());
         for family in Family::ALL {
-            let handle = db.cf_handle(family.name()).ok_or_else(|| format!("no column family {}", family.name()))?;
+            let handle =
+                db.cf_handle(family.name()).ok_or_else(|| format!("no column family {}", family.name()))?;
             // SAFETY: the handle lives in `db`'s map until `db` is dropped; `Db` hands it out for no longer than a borrow of
             // itself, and drops `families` before `db`. Moving `db` moves the map's root, not its nodes.
             families.push(unsafe { std::mem::transmute::<&ColumnFamily, &'static ColumnFamily>(handle) });
@@ -141,18 +150,29 @@ impl Db {
     }
 
     pub(super) fn checkpoint(&self, path: &Path) -> Result<(), String> {
-        let checkpoint = rocksdb::checkpoint::Checkpoint::new(&self.db).map_err(|error| error.into_string())?;
+        let checkpoint =
+            rocksdb::checkpoint::Checkpoint::new(&self.db).map_err(|error| error.into_string())?;
         checkpoint.create_checkpoint(path).map_err(|error| error.into_string())
     }
 
-    /// An integer property of RocksDB, summed over the families (or of the whole database).
+    /// An integer property of RocksDB (its name without the prefix), summed over the families.
     pub fn property(&self, name: &str) -> u64 {
-        self.families.iter().filter_map(|family| self.db.property_int_value_cf(family, name).ok().flatten()).sum()
+        Family::ALL.into_iter().map(|family| self.family_property(family, name)).sum()
     }
 
-    /// An integer property of one family.
+    /// An integer property of one family; one of the whole database is answered by any family.
     pub fn family_property(&self, family: Family, name: &str) -> u64 {
-        self.db.property_int_value_cf(self.family(family), name).ok().flatten().unwrap_or(0)
+        let name = format!("rocksdb.{name}");
+        self.db.property_int_value_cf(self.family(family), &name).ok().flatten().unwrap_or(0)
+    }
+
+    /// Table files on each level, summed over the families.
+    pub fn level_files(&self) -> [u64; LEVELS] {
+        std::array::from_fn(|level| {
+            let name = format!("rocksdb.num-files-at-level{level}");
+            let text = |family| self.db.property_value_cf(self.family(family), &name).ok().flatten();
+            Family::ALL.into_iter().filter_map(|family| text(family)?.parse::<u64>().ok()).sum()
+        })
     }
 }
 
@@ -191,7 +211,12 @@ impl View<'_> {
         }
     }
 
-    fn get_with(&self, family: Family, row: &[u8], options: &ReadOptions) -> Result<Option<Arc<[u8]>>, ReadError> {
+    fn get_with(
+        &self,
+        family: Family,
+        row: &[u8],
+        options: &ReadOptions,
+    ) -> Result<Option<Arc<[u8]>>, ReadError> {
         match self.db.db.get_pinned_cf_opt(self.db.family(family), row, options) {
             Ok(found) => Ok(found.map(|slice| Arc::from(&*slice))),
             Err(error) => Err(read_error(error)),

@@ -7,7 +7,8 @@ use super::handle::Db;
 use super::{Store, Unavailable};
 use crate::encoding::Family;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Options, WriteBufferManager,
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Options,
+    WriteBufferManager,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -168,6 +169,9 @@ fn family_options(family: Family, options: &StoreOptions, shared: &Shared) -> Op
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").field("path", &self.path).field("epoch", &self.epoch()).finish_non_exhaustive()
+        f.debug_struct("Store")
+            .field("path", &self.path)
+            .field("epoch", &self.epoch())
+            .finish_non_exhaustive()
     }
 }

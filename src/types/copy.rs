@@ -9,8 +9,7 @@
 use crate::encoding::Family;
 use crate::encoding::head::{Body, DataType, Spread};
 use crate::encoding::row::{PLACE_LEN, RowKey};
-use crate::keyspace::{Key, NewHead, Outcome, Stop, Txn};
-use crate::store::Direction;
+use crate::keyspace::{Direction, Key, NewHead, Outcome, Stop, Txn};
 use std::ops::ControlFlow;
 
 /// Bytes of a big string that count as one step of work.

@@ -17,8 +17,7 @@ use crate::encoding::head::{DataType, Head};
 use crate::encoding::row::{
     Namespace, POSITION_END, Position, RowKey, head_at, namespace_end, split_head_row,
 };
-use crate::keyspace::{Outcome, Txn};
-use crate::store::Direction;
+use crate::keyspace::{Direction, Outcome, Txn};
 use std::ops::{ControlFlow, Range};
 
 /// Keys expected in a window.

@@ -22,7 +22,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("session", &["base", "config", "metrics", "resp", "encoding", "keyspace"]),
     (
         "dispatch",
-        &["base", "config", "metrics", "resp", "encoding", "waiters", "keyspace", "types", "session"],
+        &[
+            "base", "config", "metrics", "resp", "encoding", "store", "waiters", "keyspace", "types",
+            "session",
+        ],
     ),
     (
         "commands",

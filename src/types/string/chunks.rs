@@ -11,8 +11,7 @@
 
 use crate::encoding::Family;
 use crate::encoding::row::{PLACE_LEN, Place};
-use crate::keyspace::{Key, Outcome, Stop, Txn};
-use crate::store::Direction;
+use crate::keyspace::{Direction, Key, Outcome, Stop, Txn};
 use std::ops::{ControlFlow, Range};
 
 const CHUNK_BYTES: u64 = 16 << 10;
