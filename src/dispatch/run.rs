@@ -93,9 +93,8 @@ pub struct Request<'r> {
     pub waiter: Option<&'r Arc<Waiter>>,
 }
 
-/// Fixes the clock and the random seed of a request.
-pub fn identify(node: &Node, rng: &mut Rng) -> RunIdentity {
-    let now_us = node.clock.now_us();
+/// Fixes the clock (unix microseconds) and the random seed of a request.
+pub fn identify(now_us: u64, rng: &mut Rng) -> RunIdentity {
     RunIdentity { now_ms: now_us / 1000, now_us, seed: rng.next_u64() }
 }
 

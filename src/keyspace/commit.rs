@@ -47,6 +47,16 @@ struct Consequences {
     dead: SmallVec<[DeadCollection; 2]>,
     /// Changed keys: their row, stripe, and type now.
     changed: SmallVec<[(RowKey, StripeId, Option<DataType>); 2]>,
+    /// Collections made and let go of within the run: their rows are not written at all.
+    stillborn: SmallVec<[Place; 2]>,
+}
+
+impl Consequences {
+    fn is_stillborn(&self, family: Family, row: &[u8]) -> bool {
+        !self.stillborn.is_empty()
+            && family.holds_elements()
+            && Place::read(row).is_some_and(|place| self.stillborn.contains(&place))
+    }
 }
 
 /// Between the batch and the hot tier a panic would leave memory behind the disk: better to die and start again.
@@ -71,13 +81,14 @@ impl Txn<'_> {
         }
         let mut batch = Batch::default();
         let db = self.view.db;
+        let consequences = self.consequences(&mut batch)?;
         for (family, row, value) in self.scratch.overlay.iter() {
             match value {
+                _ if consequences.is_stillborn(family, row) => {}
                 Some(value) => batch.put(db, family, row, value),
                 None => batch.delete(db, family, row),
             }
         }
-        let consequences = self.consequences(&mut batch)?;
         self.write_remapping(&mut batch);
         for change in &consequences.counts {
             let row = counter_row(change.database.namespace(), change.stripe.0);
@@ -148,6 +159,8 @@ impl Txn<'_> {
             }
         }
         mark_exiles(batch, db, &olds, &news);
+        let lives = |place: &Place| news.iter().any(|(other, _)| other == place);
+        all.stillborn.extend(self.made.iter().filter(|place| !lives(place)).copied());
         Ok(all)
     }
 
@@ -167,10 +180,10 @@ impl Txn<'_> {
             return;
         }
         // After a FLUSHDB in the same run the key's old namespace has no counters any more.
-        let Some(database) = self.databases.iter().find(|database| database.namespace() == namespace) else {
+        let Some(database) = self.databases().iter().find(|database| database.namespace() == namespace) else {
             return;
         };
-        debug_assert!((number as usize) < self.databases.len());
+        debug_assert!((number as usize) < self.databases().len());
         let known = all
             .counts
             .iter_mut()
@@ -188,7 +201,7 @@ impl Txn<'_> {
     fn write_remapping(&self, batch: &mut Batch) {
         let db = self.view.db;
         for &number in &self.remapped {
-            if let Some(database) = self.databases.get(number as usize) {
+            if let Some(database) = self.databases().get(number as usize) {
                 batch.put(db, Family::System, &database_row(number), &database.namespace().0.to_be_bytes());
             }
         }
@@ -211,6 +224,7 @@ impl Txn<'_> {
         for (family, row, value) in overlay.iter() {
             let hot_key = hot_key(family, row);
             match value {
+                _ if consequences.is_stillborn(family, row) => {}
                 Some(value) if keep => keyspace.hot.put(&hot_key, value, Source::Write),
                 None if keep && family == Family::Keys => keyspace.hot.put_absent(&hot_key, Source::Write),
                 _ => keyspace.hot.remove(&hot_key),
@@ -246,7 +260,7 @@ impl Txn<'_> {
         keyspace.figures.count_changes(consequences.changed.len() as u64);
     }
 
-    fn apply_remapping(&self, sequence: u64) {
+    fn apply_remapping(&mut self, sequence: u64) {
         let keyspace: &Keyspace = self.keyspace;
         let old = keyspace.databases();
         for &number in &self.remapped {
@@ -255,7 +269,9 @@ impl Txn<'_> {
                 keyspace.watches.touch_namespace(&database.namespace().0.to_be_bytes(), emptied);
             }
         }
-        keyspace.install_databases(Arc::clone(&self.databases));
+        if let Some(databases) = self.changed_databases.take() {
+            keyspace.install_databases(databases);
+        }
         keyspace.stripes.set_all_sequences(sequence);
         keyspace.waiters.recheck_all();
     }

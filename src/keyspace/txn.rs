@@ -25,6 +25,7 @@ use crate::encoding::row::{HEAD_PREFIX_LEN, Namespace, Place, Position, RowKey, 
 use crate::hot::{Lookup, Source};
 use crate::store::{Direction, View};
 use ahash::AHashMap;
+use arc_swap::Guard;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -249,10 +250,13 @@ pub struct Txn<'k> {
     pub(super) view: View<'k>,
     pub(super) mode: Mode,
     pub(super) scratch: &'k mut Scratch,
-    /// The database map as of this run; FLUSHDB and SWAPDB change this copy, the commit installs it.
-    pub(super) databases: Arc<DatabaseMap>,
+    databases: Guard<Arc<DatabaseMap>>,
+    /// The map as FLUSHDB and SWAPDB have left it; the commit installs it.
+    pub(super) changed_databases: Option<Arc<DatabaseMap>>,
     pub(super) remapped: Vec<u32>,
     pub(super) flushed: Vec<Arc<Database>>,
+    /// Places this run has made; those no head points to at its end never reach the disk.
+    pub(super) made: Vec<Place>,
     pub(super) sequence: u64,
     run: RunIdentity,
     rng: Option<Rng>,
@@ -268,8 +272,8 @@ impl<'k> Txn<'k> {
         scratch: &'k mut Scratch,
     ) -> Txn<'k> {
         scratch.clear();
-        let databases = keyspace.databases();
-        let (remapped, flushed) = (Vec::new(), Vec::new());
+        let databases = keyspace.databases.load();
+        let (remapped, flushed, made) = (Vec::new(), Vec::new(), Vec::new());
         let run = run.clone();
         Txn {
             keyspace,
@@ -277,8 +281,10 @@ impl<'k> Txn<'k> {
             mode,
             scratch,
             databases,
+            changed_databases: None,
             remapped,
             flushed,
+            made,
             sequence: 0,
             run,
             rng: None,
@@ -324,16 +330,26 @@ impl<'k> Txn<'k> {
 
     /// A logical database as this run sees it.
     pub fn database(&self, number: u32) -> Outcome<&Arc<Database>> {
-        self.databases.get(number as usize).ok_or(Stop::Error(Error::text("ERR DB index is out of range")))
+        self.databases().get(number as usize).ok_or(Stop::Error(Error::text("ERR DB index is out of range")))
+    }
+
+    /// The database map as this run sees it.
+    pub(super) fn databases(&self) -> &DatabaseMap {
+        self.changed_databases.as_ref().unwrap_or(&self.databases)
+    }
+
+    /// The same, about to be changed.
+    fn databases_mut(&mut self) -> &mut DatabaseMap {
+        Arc::make_mut(self.changed_databases.get_or_insert_with(|| Arc::clone(&self.databases)))
     }
 
     /// How many logical databases there are.
     pub fn database_count(&self) -> u32 {
-        self.databases.len() as u32
+        self.databases().len() as u32
     }
 
     fn namespace(&self, database: u32) -> Namespace {
-        self.databases.get(database as usize).map_or(Namespace(0), |database| database.namespace())
+        self.databases().get(database as usize).map_or(Namespace(0), |database| database.namespace())
     }
 
     /// The key of these bytes in a logical database.
@@ -564,9 +580,11 @@ impl<'k> Txn<'k> {
     }
 
     /// A place for a new spread collection under a key, with a version never used before.
-    pub fn new_place(&self, key: &Key) -> Place {
+    pub fn new_place(&mut self, key: &Key) -> Place {
         let namespace = self.namespace(key.database);
-        Place { namespace, slot: key.slot(), version: Version(self.keyspace.next_version()) }
+        let place = Place { namespace, slot: key.slot(), version: Version(self.keyspace.next_version()) };
+        self.made.push(place);
+        place
     }
 
     /// A place to go back to if a command within the run fails.
@@ -604,7 +622,7 @@ impl<'k> Txn<'k> {
         let old = Arc::clone(self.database(number)?);
         // Writes of this run to the old namespace are void.
         let fresh = Database::new(Namespace(self.keyspace.next_namespace()));
-        Arc::make_mut(&mut self.databases)[number as usize] = fresh;
+        self.databases_mut()[number as usize] = fresh;
         self.flushed.push(old);
         self.remapped.push(number);
         Ok(())
@@ -616,7 +634,7 @@ impl<'k> Txn<'k> {
         self.database(a)?;
         self.database(b)?;
         if a != b {
-            Arc::make_mut(&mut self.databases).swap(a as usize, b as usize);
+            self.databases_mut().swap(a as usize, b as usize);
             self.remapped.extend([a, b]);
         }
         Ok(())

@@ -33,7 +33,8 @@ const KEEP_BYTES: usize = 64 << 10;
 
 /// Buffers, session and socket of one connection.
 pub(super) struct Connection {
-    pub(super) shared: Arc<Shared>,
+    /// Behind an `Rc`, too: a command must not touch a count that other workers touch.
+    pub(super) shared: Rc<Arc<Shared>>,
     pub(super) worker: usize,
     pub(super) bench: Rc<RefCell<Bench>>,
     pub(super) rng: Rng,
@@ -51,6 +52,9 @@ pub(super) struct Connection {
     /// Close once the replies are sent.
     pub(super) closing: bool,
     last_command: usize,
+    /// The time as of the last command's end, monotonic and unix, microseconds: one look at the clock per command.
+    mono_us: u64,
+    now_us: u64,
 }
 
 /// What became of the next request in the buffer.
@@ -68,7 +72,7 @@ type Ended = io::Result<()>;
 
 impl Connection {
     pub(super) fn new(
-        shared: Arc<Shared>,
+        shared: Rc<Arc<Shared>>,
         worker: usize,
         bench: Rc<RefCell<Bench>>,
         stream: TcpStream,
@@ -91,6 +95,8 @@ impl Connection {
             delay: None,
             closing: false,
             last_command: usize::MAX,
+            mono_us: 0,
+            now_us: 0,
         }
     }
 
@@ -122,11 +128,15 @@ impl Connection {
 
     /// Runs every whole request in the buffer.
     async fn burst(&mut self) -> Ended {
+        self.look_at_clock();
         while !self.closing {
             match self.step() {
                 Step::Empty => return Ok(()),
                 Step::Done => {}
-                Step::Paused(command, args, run, pause) => self.pause(command, args, run, pause).await?,
+                Step::Paused(command, args, run, pause) => {
+                    self.pause(command, args, run, pause).await?;
+                    self.look_at_clock();
+                }
             }
             if self.output.len() > FLUSH_BYTES {
                 self.flush().await?;
@@ -169,13 +179,18 @@ impl Connection {
         }
     }
 
+    fn look_at_clock(&mut self) {
+        self.mono_us = self.shared.node.clock.mono_us();
+        self.now_us = self.shared.node.clock.now_us();
+    }
+
     fn advance(&mut self, consumed: usize) {
         self.input.advance(consumed);
         self.decoder.reset();
     }
 
     fn run_decoded(&mut self) -> Step {
-        let shared = Arc::clone(&self.shared);
+        let shared = Rc::clone(&self.shared);
         let node = &shared.node;
         let args = self.decoder.args(&self.input);
         if is_http(args.at(0)) {
@@ -188,16 +203,17 @@ impl Connection {
         }
         match run::prepare(node, &self.session, args) {
             Prepared::Run(entry) => {
-                let run = run::identify(node, &mut self.rng);
+                let run = run::identify(self.now_us, &mut self.rng);
                 let request = Request { session: &self.session, entry, args, run: &run, waiter: None };
                 let runner = Runner { node, worker: self.worker };
                 let start = self.output.len();
-                let started_us = node.clock.mono_us();
                 let attempted =
                     run::attempt(&runner, &mut self.bench.borrow_mut(), &request, &mut self.output);
                 match attempted {
                     Ok(ran) => {
-                        let duration_us = node.clock.mono_us() - started_us;
+                        let ended_us = node.clock.mono_us();
+                        let duration_us = ended_us.saturating_sub(self.mono_us);
+                        (self.mono_us, self.now_us) = (ended_us, self.now_us + duration_us);
                         self.finish(entry, ran, start, duration_us);
                         Step::Done
                     }
@@ -276,11 +292,11 @@ impl Connection {
             let client = Arc::clone(&self.session.client);
             tokio::select! {
                 () = tokio::time::sleep(delay) => {}
-                () = client.kill.notified() => return Err(io::ErrorKind::ConnectionAborted.into()),
+                () = client.ended() => return Err(io::ErrorKind::ConnectionAborted.into()),
             }
         }
         if self.sequence > 0 {
-            let shared = Arc::clone(&self.shared);
+            let shared = Rc::clone(&self.shared);
             let store = shared.node.keyspace.store();
             if self.sequence > store.flushed_sequence() {
                 // Others on this worker may have written, too: whoever comes first flushes for all.
@@ -344,7 +360,7 @@ impl Connection {
                     };
                     tokio::select! {
                         ready = self.stream.writable() => ready?,
-                        () = client.kill.notified() => return Err(io::ErrorKind::ConnectionAborted.into()),
+                        () = client.ended() => return Err(io::ErrorKind::ConnectionAborted.into()),
                         () = pause_for(patience) => return Err(io::Error::other("output buffer limit")),
                     }
                 }
@@ -379,8 +395,9 @@ impl Connection {
             self.input.reserve(READ_BYTES);
         }
         let read = tokio::select! {
+            biased;
             read = self.stream.read_buf(&mut self.input) => read?,
-            () = client.kill.notified() => return Ok(false),
+            () = client.ended() => return Ok(false),
             () = pause_for(patience) => return Ok(false),
         };
         client.active_ms.store(self.shared.node.clock.now_ms(), Ordering::Relaxed);

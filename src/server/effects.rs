@@ -4,12 +4,13 @@ use super::connection::Connection;
 use super::{retune, save};
 use crate::resp::{OwnedArgs, Proto};
 use crate::session::{Effect, Multi, ReplyMode, Session, Watched};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Applies one effect. Effects come after the commit, in the order the handler gave them.
 pub(super) fn apply(connection: &mut Connection, effect: Effect) {
-    let shared = Arc::clone(&connection.shared);
+    let shared = Rc::clone(&connection.shared);
     let node = &shared.node;
     let session = &mut connection.session;
     let client = Arc::clone(&session.client);

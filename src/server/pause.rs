@@ -258,7 +258,7 @@ impl Connection {
         if !entry.spec.has_keys() || entry.spec.flags.has(crate::dispatch::spec::Flag::Blocking) {
             return None;
         }
-        let run = run::identify(&shared.node, &mut self.rng);
+        let run = run::identify(shared.node.clock.now_us(), &mut self.rng);
         let job = Job { command: entry.index, args, run, session: self.session.clone(), fed: None };
         let cold =
             run::probe(&shared.node, &mut self.bench.borrow_mut(), &job.request(&shared), &mut self.output);
@@ -320,7 +320,7 @@ impl Connection {
             tokio::select! {
                 biased;
                 () = waiter.decided() => return Ok(true),
-                () = client.kill.notified() => return Ok(false),
+                () = client.ended() => return Ok(false),
                 read = self.stream.read_buf(&mut self.input), if may_read => if read? == 0 { return Ok(false) },
                 () = pause_for(patience) => {
                     if wait.deadline_ms.is_some_and(|at_ms| at_ms <= self.shared.node.clock.now_ms()) {

@@ -40,6 +40,7 @@ pub(super) fn start(
 }
 
 async fn serve(shared: Arc<Shared>, number: usize, mut arrivals: UnboundedReceiver<Arrival>) {
+    let shared = Rc::new(shared);
     let bench = Rc::new(RefCell::new(Bench::default()));
     let ticker = tokio::task::spawn_local(tick(Arc::clone(&shared)));
     let mut connections = tokio::task::JoinSet::new();
@@ -57,7 +58,7 @@ async fn serve(shared: Arc<Shared>, number: usize, mut arrivals: UnboundedReceiv
 }
 
 fn welcome(
-    shared: &Arc<Shared>,
+    shared: &Rc<Arc<Shared>>,
     number: usize,
     bench: &Rc<RefCell<Bench>>,
     arrival: Arrival,
@@ -70,7 +71,7 @@ fn welcome(
     shared.arriving.fetch_sub(1, Ordering::AcqRel);
     let authenticated = shared.node.config.requirepass().is_empty();
     let session = Session::new(client, authenticated);
-    Ok(Connection::new(Arc::clone(shared), number, Rc::clone(bench), stream, session))
+    Ok(Connection::new(Rc::clone(shared), number, Rc::clone(bench), stream, session))
 }
 
 async fn tick(shared: Arc<Shared>) {

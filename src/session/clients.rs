@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use tokio::sync::Notify;
+use std::future::poll_fn;
+use std::task::{Poll, Waker};
 
 /// What kind of client a connection is, as CLIENT KILL TYPE names them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,8 +69,8 @@ pub struct ClientInfo {
     /// Name, library name and version, last command.
     pub labels: Mutex<Labels>,
     killed: AtomicBool,
-    /// Wakes the connection when it was killed.
-    pub kill: Notify,
+    /// Wakes the connection when it is killed. Only its own task waits, so there is room for one.
+    waker: Mutex<Option<Waker>>,
 }
 
 /// What a client says of itself, and its last command.
@@ -108,12 +109,29 @@ impl ClientInfo {
     /// Tells the connection to end.
     pub fn end(&self) {
         self.killed.store(true, Ordering::Release);
-        self.kill.notify_one();
+        if let Some(waker) = self.waker.lock().take() {
+            waker.wake();
+        }
     }
 
     /// It was told to end.
     pub fn is_ended(&self) -> bool {
         self.killed.load(Ordering::Acquire)
+    }
+
+    /// Waits until the connection is told to end. For the connection's own task; costs next to nothing to begin and drop.
+    pub async fn ended(&self) {
+        poll_fn(|context| {
+            let mut slot = self.waker.lock();
+            if self.is_ended() {
+                return Poll::Ready(());
+            }
+            if !slot.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+                *slot = Some(context.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Bytes it holds in memory.
@@ -174,7 +192,7 @@ impl Clients {
             no_touch: AtomicBool::new(false),
             labels: Mutex::default(),
             killed: AtomicBool::new(false),
-            kill: Notify::new(),
+            waker: Mutex::default(),
         });
         self.list.lock().insert(client.id, Arc::clone(&client));
         client

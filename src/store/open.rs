@@ -82,7 +82,7 @@ impl Shared {
 }
 
 /// Memtables this small stay in the processor's caches: 1.7 us a put at 8 MB against 3.1 us at 64 MB.
-const MEMTABLE_BYTES: usize = 16 << 20;
+const MEMTABLE_BYTES: usize = 8 << 20;
 
 pub(super) fn open_db(
     path: &Path,
@@ -143,8 +143,14 @@ fn family_options(family: Family, options: &StoreOptions, shared: &Shared) -> Op
     }
     let mut column = Options::default();
     column.set_block_based_table_factory(&table);
-    column.set_write_buffer_size(MEMTABLE_BYTES.min(options.write_buffer_bytes / 4).max(1 << 20));
-    column.set_max_write_buffer_number(6);
+    let memtable_bytes = if family == Family::System { MEMTABLE_BYTES / 2 } else { MEMTABLE_BYTES };
+    column.set_write_buffer_size(memtable_bytes.min(options.write_buffer_bytes / 4).max(1 << 20));
+    column.set_max_write_buffer_number(8);
+    if matches!(family, Family::Keys | Family::Hash) {
+        // A SET of a new key asks every memtable for it first: a Bloom filter answers for the skip list.
+        column.set_memtable_prefix_bloom_ratio(0.1);
+        column.set_memtable_whole_key_filtering(true);
+    }
     column.set_level_zero_file_num_compaction_trigger(4);
     column.set_level_zero_slowdown_writes_trigger(20);
     column.set_level_zero_stop_writes_trigger(36);

@@ -123,6 +123,14 @@ impl Unfinished {
         self.note & NOTE_QUICKLIST != 0
     }
 
+    /// After a removal, with so much left.
+    fn shrink(&mut self, txn: &Txn<'_>, count: u64, listpack_bytes: u64) {
+        let limit = Limit::of(txn.keyspace().tuning().list_size_max());
+        if limit.is_small_again(count, listpack_bytes) {
+            self.note &= !NOTE_QUICKLIST;
+        }
+    }
+
     fn with(self, body: Body<'_>) -> NewHead<'_> {
         NewHead::new(DataType::List, body).noted(self.note).expiring(self.expires_at_ms)
     }
@@ -254,63 +262,87 @@ pub fn pop(
     if count == 0 {
         return Ok(());
     }
+    txn.expect_work(count)?;
     if count == len {
         walk(txn, stored, 0..len, end, visit)?;
         txn.delete(key)?;
         return Ok(());
     }
-    let limit = Limit::of(txn.keyspace().tuning().list_size_max());
-    let mut head = Unfinished::of(Some(stored));
-    let popped = match end {
+    match stored.body() {
+        Body::Whole(bytes) => pop_packed(txn, key, stored, bytes, end, count, &mut visit),
+        Body::Spread(spread) => pop_rows(txn, key, stored, Rows::decode(spread)?, end, count, &mut visit),
+    }
+}
+
+/// The positions of so many elements at an end.
+fn outermost(len: u64, end: End, count: u64) -> Range<u64> {
+    match end {
         End::Front => 0..count,
         End::Back => len - count..len,
-    };
-    match stored.body() {
-        Body::Whole(bytes) => {
-            let (mut entries_len, mut removed) = (0, 0);
-            walk(txn, stored, popped, end, |element| {
-                entries_len += entry_len(element.len());
-                removed += if head.is_quicklist() { listpack::element_bytes(element) } else { 0 };
-                visit(element);
-            })?;
-            let old = PackedList::decode(bytes)?;
-            let kept = match end {
-                End::Front => old.entries.get(entries_len..),
-                End::Back => old.entries.get(..old.entries.len().saturating_sub(entries_len)),
-            };
-            let kept = kept.ok_or(Damaged("packed list shorter than its elements"))?;
-            let left = len - count;
-            if head.is_quicklist() {
-                if limit.is_small_again(left, listpack_bytes(bytes)?.saturating_sub(removed)) {
-                    head.note &= !NOTE_QUICKLIST;
-                }
-            }
-            txn.save_with(key, head.with(Body::Whole(b"")), |out| {
-                write_varint(out, left);
-                out.extend_from_slice(kept);
-            })
-        }
-        Body::Spread(spread) => {
-            let mut rows = Rows::decode(spread)?;
-            let mut removed = 0;
-            walk(txn, stored, popped.clone(), end, |element| {
-                removed += listpack::element_bytes(element);
-                visit(element);
-            })?;
-            for nth in popped {
-                txn.delete_element(key, Family::List, &rows.place.index_row(rows.index(nth)))?;
-            }
-            rows.count -= count;
-            rows.listpack_bytes = rows.listpack_bytes.saturating_sub(removed);
-            if end == End::Front {
-                rows.first = rows.index(count);
-            }
-            if limit.is_small_again(rows.count, rows.listpack_bytes) {
-                head.note &= !NOTE_QUICKLIST;
-            }
-            save_rows(txn, key, head, rows)
-        }
     }
+}
+
+/// Takes fewer elements than there are from a packed list.
+fn pop_packed(
+    txn: &mut Txn<'_>,
+    key: &Key,
+    stored: &Stored,
+    bytes: &[u8],
+    end: End,
+    count: u64,
+    visit: &mut dyn FnMut(&[u8]),
+) -> Outcome {
+    let mut head = Unfinished::of(Some(stored));
+    let old = PackedList::decode(bytes)?;
+    let (mut entries_len, mut removed) = (0, 0);
+    walk(txn, stored, outermost(old.count, end, count), end, |element| {
+        entries_len += entry_len(element.len());
+        removed += if head.is_quicklist() { listpack::element_bytes(element) } else { 0 };
+        visit(element);
+    })?;
+    let kept = match end {
+        End::Front => old.entries.get(entries_len..),
+        End::Back => old.entries.get(..old.entries.len().saturating_sub(entries_len)),
+    };
+    let kept = kept.ok_or(Damaged("packed list shorter than its elements"))?;
+    let left = old.count - count;
+    if head.is_quicklist() {
+        let bytes_left = listpack_bytes(bytes)?.saturating_sub(removed);
+        head.shrink(txn, left, bytes_left);
+    }
+    txn.save_with(key, head.with(Body::Whole(b"")), |out| {
+        write_varint(out, left);
+        out.extend_from_slice(kept);
+    })
+}
+
+/// Takes fewer elements than there are from a spread list.
+fn pop_rows(
+    txn: &mut Txn<'_>,
+    key: &Key,
+    stored: &Stored,
+    mut rows: Rows,
+    end: End,
+    count: u64,
+    visit: &mut dyn FnMut(&[u8]),
+) -> Outcome {
+    let mut head = Unfinished::of(Some(stored));
+    let popped = outermost(rows.count, end, count);
+    let mut removed = 0;
+    walk_rows(txn, rows, popped.clone(), end, |element| {
+        removed += listpack::element_bytes(element);
+        visit(element);
+    })?;
+    for nth in popped {
+        txn.delete_element(key, Family::List, &rows.place.index_row(rows.index(nth)))?;
+    }
+    if end == End::Front {
+        rows.first = rows.index(count);
+    }
+    rows.count -= count;
+    rows.listpack_bytes = rows.listpack_bytes.saturating_sub(removed);
+    head.shrink(txn, rows.count, rows.listpack_bytes);
+    save_rows(txn, key, head, rows)
 }
 
 /// Shows the elements of a range that lies within the list to `visit`, beginning at the range's front or back.
