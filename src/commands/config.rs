@@ -5,6 +5,7 @@
 //! REWRITE writes a file and therefore runs on the pool; it may run twice and then writes the same file twice.
 //! No key is touched, no lock is taken.
 
+use crate::base::glob::glob_match;
 use crate::dispatch::docs;
 use crate::dispatch::spec::Flag::{Admin, Heavy, Loading, NoScript, Stale};
 use crate::dispatch::spec::{Group, family};
@@ -64,10 +65,17 @@ fn config_get(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let found = call.node.config.get(&patterns);
     reply.map(found.len());
     for (name, value) in &found {
-        reply.bulk(name.as_bytes());
+        reply.bulk(shown_name(&patterns, name));
         reply.bulk(value.as_bytes());
     }
     Ok(())
+}
+
+/// A setting that was asked for by its plain name is called as the client wrote it, unless a pattern before found it.
+fn shown_name<'a>(patterns: &[&'a [u8]], name: &'a str) -> &'a [u8] {
+    let name = name.as_bytes();
+    let first = patterns.iter().find(|pattern| glob_match(pattern, name, true));
+    first.filter(|pattern| pattern.eq_ignore_ascii_case(name)).map_or(name, |pattern| *pattern)
 }
 
 fn config_help(_call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
@@ -125,6 +133,14 @@ mod tests {
     use super::*;
     use crate::keyspace::Stop;
     use crate::resp::OwnedArgs;
+
+    #[test]
+    fn a_plain_name_is_shown_as_it_was_written_and_a_matched_one_as_it_is() {
+        let shown = |patterns: &[&[u8]]| String::from_utf8_lossy(shown_name(patterns, "save")).into_owned();
+        assert_eq!(shown(&[b"SAVE"]), "SAVE");
+        assert_eq!(shown(&[b"sAve", b"save", b"*"]), "sAve");
+        assert_eq!(shown(&[b"port", b"s*", b"SAVE"]), "save");
+    }
 
     fn pairs(words: &[&[u8]]) -> Result<Vec<(String, String)>, String> {
         pairs_of(OwnedArgs::from_slices(words).args()).map_err(|stop| match stop {

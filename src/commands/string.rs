@@ -184,7 +184,7 @@ pub const COMMANDS: &[Command] = &family([
         .keys(&[KeySpec::rw(1).update()])
         .group(Group::String)
         .since("2.2.0")
-        .complexity("O(N), N the bytes written")
+        .complexity("O(1), or O(M) for M bytes that do not fit a small string")
         .summary("Writes over a part of a string, from an offset on.")
         .syntax("key@0 offset:int value"),
     Command::new("strlen", strlen)

@@ -50,7 +50,7 @@ pub const COMMANDS: &[Command] = &family([
         .keys(&[KeySpec::ro(1).to(-1)])
         .group(Group::Transactions)
         .since("2.2.0")
-        .complexity("O(N), N the keys")
+        .complexity("O(1) a key")
         .summary("Lets EXEC fail if one of these keys changes first.")
         .syntax("key@0..."),
 ]);

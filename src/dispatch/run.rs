@@ -31,8 +31,8 @@ pub enum Prepared<'n> {
     Run(&'n Entry),
     /// Put it into MULTI's queue.
     Queue,
-    /// Refuse it with this text (error code first).
-    Refuse(Option<&'n Entry>, String),
+    /// Refuse it with this text (error code first); it may quote bytes of the client.
+    Refuse(Option<&'n Entry>, Vec<u8>),
 }
 
 /// What stands in the way of a run.
@@ -107,15 +107,14 @@ pub fn prepare<'n>(node: &'n Node, session: &Session, args: Args<'_>) -> Prepare
     let spec = entry.spec;
     let words = args.len() as i32;
     if (spec.arity > 0 && words != spec.arity) || words < -spec.arity || spec.handler.is_none() {
-        let text = Error::Arity(entry.name.into()).to_string();
-        return Prepared::Refuse(Some(entry), text);
+        return refusal(entry, &Error::Arity(entry.name.into()).to_string());
     }
     if !session.authenticated && !spec.flags.has(Flag::NoAuth) {
-        return Prepared::Refuse(Some(entry), "NOAUTH Authentication required.".to_owned());
+        return refusal(entry, "NOAUTH Authentication required.");
     }
     if session.multi.is_some() {
         if spec.flags.has(Flag::NoMulti) {
-            return Prepared::Refuse(Some(entry), "ERR Command not allowed inside a transaction".to_owned());
+            return refusal(entry, "ERR Command not allowed inside a transaction");
         }
         if !matches!(entry.name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset") {
             return Prepared::Queue;
@@ -124,7 +123,7 @@ pub fn prepare<'n>(node: &'n Node, session: &Session, args: Args<'_>) -> Prepare
     if spec.flags.has(Flag::Write)
         && let Some(reason) = node.keyspace.store().failure()
     {
-        return Prepared::Refuse(Some(entry), misconf_text(&reason));
+        return refusal(entry, &misconf_text(&reason));
     }
     Prepared::Run(entry)
 }
@@ -134,27 +133,43 @@ pub fn misconf_text(reason: &str) -> String {
     format!("MISCONF Errors writing to the AOF file: {reason}")
 }
 
-fn unknown_text(unknown: Unknown, args: Args<'_>) -> String {
-    let show = |word: &[u8]| {
-        String::from_utf8_lossy(word.get(..word.len().min(128)).unwrap_or_default()).into_owned()
+/// A refused EXEC ends its transaction, and says so.
+fn refusal<'n>(entry: &'n Entry, text: &str) -> Prepared<'n> {
+    let text = if entry.name == "exec" {
+        format!("EXECABORT Transaction discarded because of: {}", text.strip_prefix("ERR ").unwrap_or(text))
+    } else {
+        text.to_owned()
     };
+    Prepared::Refuse(Some(entry), text.into_bytes())
+}
+
+/// Bytes of a word that an error shows, and of all the words it shows.
+const SHOWN_BYTES_MAX: usize = 128;
+
+/// Redis shows words as C strings: they end at a zero byte.
+fn shown(word: &[u8], bytes_max: usize) -> &[u8] {
+    let end = word.iter().take(bytes_max).position(|&byte| byte == 0);
+    word.get(..end.unwrap_or(word.len().min(bytes_max))).unwrap_or_default()
+}
+
+fn unknown_text(unknown: Unknown, args: Args<'_>) -> Vec<u8> {
+    let first = shown(args.at(0), SHOWN_BYTES_MAX);
     match unknown {
         Unknown::Subcommand => {
-            let (command, sub) = (show(args.at(0)).to_uppercase(), show(args.at(1)));
-            format!("ERR unknown subcommand '{sub}'. Try {command} HELP.")
+            let command = first.to_ascii_uppercase();
+            let sub = shown(args.at(1), SHOWN_BYTES_MAX);
+            [b"ERR unknown subcommand '", sub, b"'. Try ", &command, b" HELP."].concat()
         }
         Unknown::Command => {
-            let mut rest = String::new();
+            let mut rest = Vec::new();
             for word in args.iter().skip(1) {
-                if rest.len() >= 128 {
+                if rest.len() >= SHOWN_BYTES_MAX {
                     break;
                 }
-                let room = 128 - rest.len();
-                let word = String::from_utf8_lossy(word.get(..word.len().min(room)).unwrap_or_default())
-                    .into_owned();
-                rest.push_str(&format!("'{word}' "));
+                let room = SHOWN_BYTES_MAX - rest.len();
+                rest.extend([b"'", shown(word, room), b"' "].concat());
             }
-            format!("ERR unknown command '{}', with args beginning with: {rest}", show(args.at(0)))
+            [b"ERR unknown command '", first, b"', with args beginning with: ", &rest].concat()
         }
     }
 }

@@ -198,6 +198,9 @@ impl Connection {
                 client = self.session.client.id,
                 "closed: it speaks HTTP, perhaps a cross-protocol attack"
             );
+            // As in Redis, what was answered before in this burst is not told either.
+            self.output.clear();
+            self.replies = 0;
             self.closing = true;
             return Step::Empty;
         }
@@ -229,12 +232,15 @@ impl Connection {
             }
             Prepared::Refuse(entry, text) => {
                 let start = self.output.len();
-                Reply::new(&mut self.output, self.session.proto).error(&text);
+                Reply::new(&mut self.output, self.session.proto).error_bytes(&text);
                 if let Some(entry) = entry {
                     node.stats.rejected(self.worker, entry.index);
                 }
                 self.note_error(start);
                 let effects = match self.session.multi {
+                    _ if entry.is_some_and(|entry| entry.name == "exec") => {
+                        vec![crate::session::Effect::EndMulti]
+                    }
                     Some(_) => vec![crate::session::Effect::AbortMulti],
                     None => Vec::new(),
                 };
@@ -403,7 +409,9 @@ impl Connection {
         client.active_ms.store(self.shared.node.clock.now_ms(), Ordering::Relaxed);
         client.received_bytes.fetch_add(read as u64, Ordering::Relaxed);
         self.shared.node.traffic.received_bytes.fetch_add(read as u64, Ordering::Relaxed);
-        if self.input.len() > self.shared.node.config.query_buffer_bytes_max() {
+        // What MULTI has queued counts too: it has not been run yet.
+        let queued_bytes = self.session.multi.as_ref().map_or(0, |multi| multi.bytes);
+        if self.input.len() + queued_bytes > self.shared.node.config.query_buffer_bytes_max() {
             tracing::warn!(client = client.id, "closed: its query buffer is over the limit");
             return Ok(false);
         }

@@ -112,6 +112,9 @@ fn database_options(options: &StoreOptions, shared: &Shared) -> Options {
     // One write(2) per burst: the log is flushed by hand.
     database.set_manual_wal_flush(true);
     database.set_writable_file_max_buffer_size(4 << 20);
+    // The price of the append-only memtable of the system family. A commit is a few rows, so the writers of a group lose little
+    // by going in one after the other.
+    database.set_allow_concurrent_memtable_write(false);
     database.set_max_total_wal_size(options.wal_bytes_max);
     // A kill can cut the log's last record; whatever comes before is intact. A hole in the middle is damage and is refused.
     database.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
@@ -146,6 +149,10 @@ fn family_options(family: Family, options: &StoreOptions, shared: &Shared) -> Op
     let memtable_bytes = if family == Family::System { MEMTABLE_BYTES / 2 } else { MEMTABLE_BYTES };
     column.set_write_buffer_size(memtable_bytes.min(options.write_buffer_bytes / 4).max(1 << 20));
     column.set_max_write_buffer_number(8);
+    if family == Family::System {
+        // Written with nearly every commit and read only at start: appending is all it need do.
+        column.set_memtable_factory(rocksdb::MemtableFactory::Vector);
+    }
     if matches!(family, Family::Keys | Family::Hash) {
         // A SET of a new key asks every memtable for it first: a Bloom filter answers for the skip list.
         column.set_memtable_prefix_bloom_ratio(0.1);

@@ -14,6 +14,7 @@ mod crash;
 mod differential;
 mod layers;
 mod protocol;
+mod run;
 mod server;
 mod table;
 mod transcript;

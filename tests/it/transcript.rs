@@ -10,6 +10,8 @@
 //! ```
 //! A command line is `> words` (redis-cli's quoting); the lines under it are the reply in the form of `value.rs`. Marks in
 //! brackets stand before the `>`:
+//! `[packed]` holds only while small collections are packed: with packing off `[packed] [pairs]` and `[packed] [sorted]` leave
+//! the order free (and only then), and `[packed]` alone compares nothing;
 //! `[conn N]` says it on another connection (1 without the mark); `[sorted]` the order of the items is free; `[pairs]` as
 //! `[sorted]` for flat field-value replies; `[near N]` integers may be off by N; `[pattern]` the reply's text is a glob;
 //! `[until]` the command is repeated until the reply is as written; `[silent]` there is no reply; `[blocks]` the client
@@ -45,6 +47,7 @@ struct Marks {
     connection: u32,
     sorted: bool,
     pairs: bool,
+    packed: bool,
     near: i64,
     pattern: bool,
     until: bool,
@@ -98,6 +101,7 @@ fn parse_step(line: &str, line_number: usize) -> Result<Option<Step>, String> {
             "conn" => marks.connection = number as u32,
             "sorted" => marks.sorted = true,
             "pairs" => marks.pairs = true,
+            "packed" => marks.packed = true,
             "near" => marks.near = number,
             "pattern" => marks.pattern = true,
             "until" => marks.until = true,
@@ -119,14 +123,29 @@ fn parse_step(line: &str, line_number: usize) -> Result<Option<Step>, String> {
     Ok(Some(Step { line_number, line: line.to_string(), marks, action, expected: Vec::new() }))
 }
 
+/// How Tuff runs while a transcript is played.
+#[derive(Clone, Copy, Debug, Default)]
+struct Way {
+    /// Everything in memory is given up before every command.
+    chills: bool,
+    /// Small collections are spread, too.
+    unpacked: bool,
+}
+
 /// Whether `actual` is the reply that is written, as far as the marks ask.
-fn matches(step: &Step, actual: &Value) -> bool {
+fn matches(step: &Step, actual: &Value, way: Way) -> bool {
+    let has_free_order = step.marks.sorted || step.marks.pairs;
+    if step.marks.packed && way.unpacked && !has_free_order {
+        return true;
+    }
+    let is_order_free = has_free_order && (way.unpacked || !step.marks.packed);
     let expected = step.expected.join("\n");
     if step.marks.pattern {
         return glob(expected.as_bytes(), actual.render().as_bytes());
     }
     let Ok(expected) = parse_text(&expected) else { return false };
     let order = |value: Value| match &step.marks {
+        _ if !is_order_free => value,
         marks if marks.pairs => value.sorted_pairs(),
         marks if marks.sorted => value.sorted(),
         _ => value,
@@ -139,14 +158,14 @@ struct Stage<'a> {
     server: &'a Server,
     clients: BTreeMap<u32, Client>,
     admin: Client,
-    chills: bool,
+    way: Way,
 }
 
 impl<'a> Stage<'a> {
-    fn new(server: &'a Server, chills: bool) -> Stage<'a> {
+    fn new(server: &'a Server, way: Way) -> Stage<'a> {
         let mut admin = server.client();
         admin.ok("FLUSHALL");
-        Stage { server, clients: BTreeMap::new(), admin, chills }
+        Stage { server, clients: BTreeMap::new(), admin, way }
     }
 
     fn client(&mut self, number: u32) -> &mut Client {
@@ -173,7 +192,7 @@ impl<'a> Stage<'a> {
 
     /// Plays one step; the reply, or nothing when the step has none.
     fn play(&mut self, step: &Step) -> Result<Option<Value>, String> {
-        if self.chills {
+        if self.way.chills {
             self.admin.ok("DEBUG CHILL");
         }
         let number = step.marks.connection;
@@ -201,7 +220,7 @@ impl<'a> Stage<'a> {
             let mut last = Value::Closed;
             let came = self.wait_for("the reply is as written", |s| {
                 last = s.client(number).call(words);
-                matches(step, &last)
+                matches(step, &last, s.way)
             });
             return came
                 .map(|()| Some(last.clone()))
@@ -212,12 +231,12 @@ impl<'a> Stage<'a> {
 }
 
 /// **The check**: plays a transcript on a server and answers what was wrong, in words.
-fn check(name: &str, text: &str, server: &Server, chills: bool) -> Vec<String> {
+fn check(name: &str, text: &str, server: &Server, way: Way) -> Vec<String> {
     let items = match parse(text) {
         Ok(items) => items,
         Err(e) => return vec![format!("{name}: {e}")],
     };
-    let mut stage = Stage::new(server, chills);
+    let mut stage = Stage::new(server, way);
     let mut wrong = Vec::new();
     for item in &items {
         let Item::Step(step) = item else { continue };
@@ -229,7 +248,7 @@ fn check(name: &str, text: &str, server: &Server, chills: bool) -> Vec<String> {
             }
             Ok(None) if step.expected.is_empty() => {}
             Ok(None) => wrong.push(format!("{place}\n  has no reply, but one is written")),
-            Ok(Some(actual)) if matches(step, &actual) => {}
+            Ok(Some(actual)) if matches(step, &actual, way) => {}
             Ok(Some(actual)) => {
                 let expected = indent(&step.expected.join("\n"));
                 wrong.push(format!(
@@ -253,7 +272,7 @@ fn indent(text: &str) -> String {
 /// The transcript with the server's replies written in. Replies that already match under their marks stay as they are.
 fn record(name: &str, text: &str, server: &Server) -> String {
     let items = parse(text).unwrap_or_else(|e| panic!("{name}: {e}"));
-    let mut stage = Stage::new(server, false);
+    let mut stage = Stage::new(server, Way::default());
     let mut out = String::new();
     for item in &items {
         let step = match item {
@@ -268,7 +287,7 @@ fn record(name: &str, text: &str, server: &Server) -> String {
         let reply = stage.play(step).unwrap_or_else(|e| panic!("{place}\n  {e}"));
         let _ = writeln!(out, "{}", step.line);
         let Some(reply) = reply else { continue };
-        if matches(step, &reply) {
+        if matches(step, &reply, Way::default()) {
             out.push_str(&step.expected.iter().map(|l| format!("{l}\n")).collect::<String>());
         } else if step.marks.pattern && !step.expected.is_empty() {
             panic!("{place}\n  the reply is not like its pattern:\n{}", indent(&reply.render()));
@@ -296,12 +315,12 @@ fn transcripts() -> Vec<(String, PathBuf)> {
 }
 
 /// Plays all transcripts on one server; fails with every wrong reply of every file.
-fn check_all(server: &Server, chills: bool) {
+fn check_all(server: &Server, way: Way) {
     let mut wrong = Vec::new();
     for (name, path) in transcripts() {
         let text = fs::read_to_string(&path).unwrap();
         let found =
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| check(&name, &text, server, chills)));
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| check(&name, &text, server, way)));
         wrong.extend(found.unwrap_or_else(|_| vec![format!("{name}: the play broke off (see above)")]));
     }
     assert!(
@@ -322,18 +341,19 @@ fn transcripts_are_true_of_a_real_redis() {
             fs::write(&path, record(&name, &text, &server)).unwrap();
         }
     }
-    check_all(&server, false);
+    check_all(&server, Way::default());
 }
 
 #[test]
 fn transcripts_hold_hot() {
-    check_all(&Server::tuff(&["--enable-debug-command", "yes"]), false);
+    check_all(&Server::tuff(&["--enable-debug-command", "yes"]), Way::default());
 }
 
 #[test]
 fn transcripts_hold_cold() {
     let server = Server::tuff(&["--enable-debug-command", "yes"]);
-    check_all(&server, server.program() == Program::Tuff);
+    let way = Way { chills: server.program() == Program::Tuff, ..Way::default() };
+    check_all(&server, way);
 }
 
 #[test]
@@ -342,26 +362,29 @@ fn transcripts_hold_with_packing_off() {
     if !subject_is_oracle() {
         options.extend(["--packing", "no"]);
     }
-    check_all(&Server::tuff(&options), false);
+    let way = Way { unpacked: !subject_is_oracle(), ..Way::default() };
+    check_all(&Server::tuff(&options), way);
 }
 
 #[test]
 fn a_wrong_reply_is_seen() {
     let server = Server::redis(&[]);
+    let way = Way::default();
     assert!(
-        check(
-            "t",
-            "> SET k v\n+OK\n[near 1] > STRLEN k\n:2\n[sorted] > KEYS *\n*1\n  \"k\"\n",
-            &server,
-            false
-        )
-        .is_empty()
+        check("t", "> SET k v\n+OK\n[near 1] > STRLEN k\n:2\n[sorted] > KEYS *\n*1\n  \"k\"\n", &server, way)
+            .is_empty()
     );
-    assert_eq!(check("t", "> SET k v\n+NO\n\n# and\n> GET k\n\"w\"\n", &server, false).len(), 2);
-    assert_eq!(check("t", "> PING\n[silent] > PING\n", &server, false).len(), 1);
+    assert_eq!(check("t", "> SET k v\n+NO\n\n# and\n> GET k\n\"w\"\n", &server, way).len(), 2);
+    assert_eq!(check("t", "> PING\n[silent] > PING\n", &server, way).len(), 1);
     assert_eq!(
-        check("t", "[pattern] > ECHO ab\n\"a?\"\n[pattern] > ECHO ab\n\"a\"\n", &server, false).len(),
+        check("t", "[pattern] > ECHO ab\n\"a?\"\n[pattern] > ECHO ab\n\"a\"\n", &server, way).len(),
         1
     );
-    assert!(check("t", "[mark] > PING\n", &server, false)[0].contains("unknown mark"));
+    assert!(check("t", "[mark] > PING\n", &server, way)[0].contains("unknown mark"));
+    // What `[packed]` lets through, and what not.
+    let unpacked = Way { unpacked: true, ..way };
+    let text = "> HSET h b 1 a 2\n:2\n[packed] [sorted] > HKEYS h\n*2\n  \"a\"\n  \"b\"\n";
+    assert_eq!((check("t", text, &server, way).len(), check("t", text, &server, unpacked).len()), (1, 0));
+    let text = "[packed] > PING\n+PANG\n";
+    assert_eq!((check("t", text, &server, way).len(), check("t", text, &server, unpacked).len()), (1, 0));
 }

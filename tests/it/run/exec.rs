@@ -1,0 +1,112 @@
+//! WATCH, MULTI and EXEC beside other clients, the expirer and the gate.
+
+use super::{House, bulk, burst, wait_until};
+use crate::value::Value;
+
+#[test]
+fn exec_writes_nothing_if_a_watched_key_changed() {
+    const THREADS: usize = 4;
+    const ROUNDS: usize = 400;
+    let house = House::start(&["--workers", "2"]);
+    house.client().ok("SET counter 0");
+    let successes: usize = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut client = house.client();
+                    let mut successes = 0;
+                    for _ in 0..ROUNDS {
+                        client.ok("WATCH counter");
+                        let next = client.run("GET counter").text().parse::<u64>().unwrap() + 1;
+                        let replies =
+                            burst(&mut client, &["MULTI", &format!("SET counter {next}"), "INCR runs", "EXEC"]);
+                        successes += usize::from(replies[3] != Value::NullArray);
+                    }
+                    successes
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    let mut client = house.client();
+    assert_eq!(client.run("GET counter"), bulk(&successes.to_string()));
+    assert_eq!(client.run("GET runs"), bulk(&successes.to_string()));
+    assert!(successes > 0 && successes < THREADS * ROUNDS, "{successes} successes: nobody was in the way");
+}
+
+#[test]
+fn exec_is_refused_when_a_watched_key_has_expired() {
+    let house = House::start(&[]);
+    let mut client = house.client();
+    for active in ["0", "1"] {
+        client.ok(&format!("DEBUG SET-ACTIVE-EXPIRE {active}"));
+        client.ok("SET k v PX 60");
+        client.ok("WATCH k");
+        wait_until("the key expires", || client.run("EXISTS k") == Value::Integer(0));
+        let replies = burst(&mut client, &["MULTI", "SET k w", "EXEC"]);
+        assert_eq!(replies[2], Value::NullArray);
+        assert_eq!(client.run("EXISTS k"), Value::Integer(0));
+    }
+}
+
+#[test]
+fn removing_a_key_that_had_expired_before_it_was_watched_breaks_no_watch() {
+    let house = House::start(&[]);
+    let mut client = house.client();
+    client.ok("DEBUG SET-ACTIVE-EXPIRE 0");
+    client.ok("SET k v PX 1");
+    wait_until("the key expires", || client.run("EXISTS k") == Value::Integer(0));
+    assert_eq!(client.run("DBSIZE"), Value::Integer(1));
+    client.ok("WATCH k");
+    client.ok("DEBUG SET-ACTIVE-EXPIRE 1");
+    wait_until("the key is removed", || client.run("DBSIZE") == Value::Integer(0));
+    let replies = burst(&mut client, &["MULTI", "SET k w", "EXEC"]);
+    assert_eq!(replies[2], Value::Array(vec![Value::Simple(b"OK".to_vec())]));
+}
+
+#[test]
+fn filing_an_expiry_hint_again_breaks_no_watch() {
+    let house = House::start(&[]);
+    let mut client = house.client();
+    client.ok("SET k v PX 50");
+    client.run("PEXPIRE k 100000");
+    let hint = || {
+        let mut first = Vec::new();
+        let store = house.store();
+        let scanned = store.with_db(|db| {
+            let view = db.newest(tuffdb::store::Tier::Disk);
+            let family = tuffdb::encoding::Family::Ttl;
+            view.scan(family, b"", &[255; 8], tuffdb::keyspace::Direction::Up, |row, _| {
+                first = row.to_vec();
+                Ok::<_, tuffdb::store::ReadError>(std::ops::ControlFlow::Break(()))
+            })
+        });
+        scanned.unwrap().unwrap();
+        first
+    };
+    let before = hint();
+    client.ok("WATCH k");
+    wait_until("the hint is filed again", || hint() != before);
+    let replies = burst(&mut client, &["MULTI", "SET k w", "EXEC"]);
+    assert_eq!(replies[2], Value::Array(vec![Value::Simple(b"OK".to_vec())]));
+}
+
+#[test]
+fn an_exec_that_cannot_write_ends_its_transaction() {
+    let house = House::start(&[]);
+    let mut client = house.client();
+    client.ok("SET k v");
+    client.ok("MULTI");
+    client.run("SET k w");
+    house.faults().fail_wal(true, true);
+    let mut other = house.client();
+    assert!(super::is_misconf(&other.run("SET other x")));
+    wait_until("the store is open for reading", || other.run("GET k") == bulk("v"));
+    let reply = client.run("EXEC");
+    assert!(matches!(reply, Value::Error(_)), "EXEC answered {}", reply.render());
+    // Out of MULTI: this is answered, not queued.
+    assert_eq!(client.run("GET k"), bulk("v"));
+    house.faults().fail_wal(false, false);
+    wait_until("writes go through", || other.run("SET other x").is_ok());
+    assert_eq!(client.run("GET k"), bulk("v"));
+}

@@ -1,0 +1,207 @@
+//! Stalls, a log that cannot be written, a folder that cannot be opened.
+
+use super::{House, bulk, burst, is_misconf, send_burst, wait_until};
+use crate::value::Value;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+
+#[test]
+fn a_stalled_write_is_tried_again_until_it_goes_through_and_reads_go_on() {
+    let house = House::start(&["--workers", "1"]);
+    let mut client = house.client();
+    client.ok("SET k old");
+    house.faults().stall_writes(5);
+    client.ok("SET k new");
+    assert_eq!(house.figures().stalled_runs(), 5);
+    // A stall without end: the write waits, others do not.
+    house.faults().stall_writes(u32::MAX >> 1);
+    send_burst(&mut client, &["SET k newest"]);
+    wait_until("the write is stalled", || house.figures().stalled_runs() > 5);
+    let mut other = house.client();
+    assert_eq!(other.run("GET k"), bulk("new"));
+    house.faults().stall_writes(0);
+    assert!(client.read().is_ok());
+    assert_eq!(other.run("GET k"), bulk("newest"));
+}
+
+#[test]
+fn replies_that_rest_on_a_log_that_was_not_written_are_errors() {
+    let house = House::start(&["--workers", "1"]);
+    let mut client = house.client();
+    client.ok("SET kept 1");
+    house.faults().fail_wal(true, false);
+    let replies = burst(&mut client, &["SET a 1", "GET a", "INCR kept", "GET kept", "RPUSH l x"]);
+    assert!(replies.iter().all(is_misconf), "{replies:?}");
+    house.faults().fail_wal(false, false);
+    wait_until("writes go through", || client.run("SET again 1").is_ok());
+    assert_eq!(client.run("GET a"), Value::NullBulk);
+    assert_eq!(client.run("GET kept"), bulk("1"));
+    assert_eq!(client.run("EXISTS l"), Value::Integer(0));
+    assert!(house.store().reopens() > 0);
+    assert_eq!(house.check_size(0), 2);
+}
+
+#[test]
+fn after_a_reopen_waiters_are_served_and_watches_are_broken() {
+    let house = House::start(&["--workers", "2"]);
+    let mut client = house.client();
+    let (mut waiting, mut watching) = (house.client(), house.client());
+    watching.ok("WATCH unchanged");
+    send_burst(&mut waiting, &["BLPOP queue 0"]);
+    wait_until("it waits", || house.keyspace().waiters().len() == 1);
+    house.faults().fail_wal(true, false);
+    // This one claims the waiter, and neither is told that it happened: it did not.
+    assert!(is_misconf(&client.run("RPUSH queue lost")));
+    house.faults().fail_wal(false, false);
+    wait_until("writes go through", || client.run("SET again 1").is_ok());
+    let replies = burst(&mut watching, &["MULTI", "PING", "EXEC"]);
+    assert_eq!(replies[2], Value::NullArray);
+    let told = if house.keyspace().waiters().is_empty() {
+        // It was served with what was lost, and told that this failed.
+        let told = waiting.read();
+        assert!(is_misconf(&told), "{told:?}");
+        send_burst(&mut waiting, &["BLPOP queue 0"]);
+        client.run("RPUSH queue kept");
+        waiting.read()
+    } else {
+        client.run("RPUSH queue kept");
+        waiting.read()
+    };
+    assert_eq!(told, super::pair("queue", "kept"));
+}
+
+#[test]
+fn nothing_shown_is_lost_whatever_happens_to_the_log() {
+    const KEYS: usize = 4;
+    let house = House::start(&["--workers", "2"]);
+    let shown: Vec<AtomicI64> = (0..KEYS).map(|_| AtomicI64::new(0)).collect();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for key in 0..KEYS {
+            let (house, shown, over) = (&house, &shown[key], &over);
+            scope.spawn(move || {
+                let mut client = house.client();
+                let mut created = 0;
+                while !over.load(Ordering::Relaxed) {
+                    if let Value::Integer(number) = client.run(&format!("INCR key{key}")) {
+                        let before = shown.fetch_max(number, Ordering::SeqCst);
+                        assert!(number > before, "{number} after {before} had been shown");
+                        created += 1;
+                        client.run(&format!("SET new{key}:{created} x"));
+                    }
+                }
+            });
+            scope.spawn(move || {
+                let mut client = house.client();
+                while !over.load(Ordering::Relaxed) {
+                    let known = shown.load(Ordering::SeqCst);
+                    let reply = client.run(&format!("GET key{key}"));
+                    if !matches!(reply, Value::Error(_)) {
+                        let seen = reply.bytes().map_or(0, |_| reply.text().parse().unwrap());
+                        assert!(seen >= known, "{seen} after {known} had been shown");
+                        shown.fetch_max(seen, Ordering::SeqCst);
+                    }
+                }
+            });
+        }
+        let mut client = house.client();
+        for _ in 0..4 {
+            std::thread::sleep(Duration::from_millis(150));
+            house.faults().fail_wal(true, false);
+            wait_until("a write fails", || house.store().is_failed());
+            std::thread::sleep(Duration::from_millis(20));
+            house.faults().fail_wal(false, false);
+            wait_until("writes go through", || client.run("SET again 1").is_ok());
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    let mut client = house.client();
+    for (key, shown) in shown.iter().enumerate() {
+        let left: i64 = client.run(&format!("GET key{key}")).text().parse().unwrap();
+        assert!(left >= shown.load(Ordering::SeqCst) && left > 0);
+    }
+    assert!(house.store().reopens() >= 4);
+    house.check_size(0);
+}
+
+#[test]
+fn a_folder_open_for_reading_only_serves_reads_and_refuses_writes_until_it_heals() {
+    let house = House::start(&["--workers", "2"]);
+    let mut client = house.client();
+    client.ok("SET k v");
+    client.run("HSET h f 1");
+    house.faults().fail_wal(true, true);
+    assert!(is_misconf(&client.run("SET k w")));
+    for _ in 0..20 {
+        wait_until("reads are answered", || client.run("GET k") == bulk("v"));
+        assert!(is_misconf(&client.run("SET k w")));
+        assert!(is_misconf(&client.run("FLUSHALL")));
+    }
+    wait_until("the size is known", || client.run("DBSIZE") == Value::Integer(2));
+    assert_eq!(house.store().reopens(), 0);
+    house.faults().fail_wal(false, false);
+    wait_until("writes go through", || client.run("SET k w").is_ok());
+    assert_eq!(client.run("GET k"), bulk("w"));
+    assert_eq!(house.store().reopens(), 1);
+    house.check_size(0);
+}
+
+#[test]
+fn a_reopen_and_commands_on_the_pool_do_not_wait_for_each_other() {
+    let house = House::start(&["--workers", "2"]);
+    let over = AtomicBool::new(false);
+    let fields: Vec<_> = (0..6000).map(|n| format!("field{n}")).collect();
+    std::thread::scope(|scope| {
+        for thread in 0..3 {
+            let (house, over, fields) = (&house, &over, &fields);
+            scope.spawn(move || {
+                let mut client = house.client();
+                let name = format!("big{thread}");
+                while !over.load(Ordering::Relaxed) {
+                    // A write on the pool, then one that closes the gate.
+                    let mut words = vec!["HSET", &name];
+                    words.extend(fields.iter().flat_map(|field| [field.as_str(), "v"]));
+                    client.call(&words);
+                    client.run("FLUSHDB");
+                }
+            });
+        }
+        let mut client = house.client();
+        for _ in 0..8 {
+            std::thread::sleep(Duration::from_millis(30));
+            house.faults().fail_wal(true, false);
+            client.run("SET k v");
+            wait_until("a write fails", || house.store().is_failed());
+            house.faults().fail_wal(false, false);
+            wait_until("writes go through", || client.run("SET again 1").is_ok());
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    house.check_size(0);
+}
+
+#[test]
+fn with_appendfsync_always_a_reply_comes_after_the_sync() {
+    let house = House::start(&["--workers", "2", "--appendfsync", "always"]);
+    let stripe = house.stripe("k");
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let mut client = house.client();
+                for _ in 0..60 {
+                    let before = house.keyspace().stripes().sequence(stripe);
+                    client.run("INCR k");
+                    let safe = house.store().synced_sequence();
+                    assert!(safe > before, "answered with {safe} synced, {before} written");
+                }
+                // A read waits for what it shows, too.
+                for _ in 0..60 {
+                    let before = house.keyspace().stripes().sequence(stripe);
+                    client.run("GET k");
+                    assert!(house.store().synced_sequence() >= before);
+                }
+            });
+        }
+    });
+    assert_eq!(house.client().run("GET k"), bulk("180"));
+}

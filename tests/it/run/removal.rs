@@ -1,0 +1,126 @@
+//! Expiry, and the rows of what is dead.
+
+use super::heavy::fill_hash;
+use super::{House, wait_until};
+use crate::value::Value;
+use std::time::{Duration, Instant};
+use tuffdb::encoding::Family;
+
+fn newest_sequence(house: &House) -> u64 {
+    house.store().with_db(|db| db.latest_sequence()).unwrap()
+}
+
+#[test]
+fn deleting_a_huge_hash_writes_a_few_rows_and_its_rows_go_later() {
+    let house = House::start(&["--workers", "1"]);
+    let mut client = house.client();
+    fill_hash(&mut client, "huge", 0, 300_000);
+    assert_eq!(house.rows(Family::Hash), 300_000);
+    let before = newest_sequence(&house);
+    assert_eq!(client.run("DEL huge"), Value::Integer(1));
+    let written = newest_sequence(&house) - before;
+    assert!(written < 20, "DEL wrote {written} rows");
+    wait_until("the rows are gone", || house.rows(Family::Hash) == 0);
+    wait_until("the queue is empty", || house.rows(Family::Gc) == 0);
+    assert!(house.store().dead().is_empty());
+    assert_eq!(house.check_size(0), 0);
+}
+
+#[test]
+fn what_replaces_a_dead_collection_is_not_taken_for_it() {
+    let house = House::start(&["--workers", "1"]);
+    let mut client = house.client();
+    for round in 1..=5 {
+        fill_hash(&mut client, "h", 0, 2000);
+        assert_eq!(client.run("DEL h"), Value::Integer(1));
+        fill_hash(&mut client, "h", 0, 500 * round);
+        wait_until("the dead rows are gone", || house.rows(Family::Hash) == 500 * round);
+        wait_until("the queue is empty", || house.rows(Family::Gc) == 0);
+        assert_eq!(client.run("HKEYS h").items().len(), 500 * round);
+        client.ok("SET h string");
+        wait_until("the overwritten rows are gone", || house.rows(Family::Hash) == 0);
+        client.run("DEL h");
+    }
+}
+
+#[test]
+fn the_rows_of_a_dead_collection_go_after_a_restart_too() {
+    let mut house = House::start(&["--workers", "1"]);
+    let mut client = house.client();
+    fill_hash(&mut client, "dead", 0, 5000);
+    fill_hash(&mut client, "alive", 0, 1000);
+    client.run("DEL dead");
+    house.restart();
+    wait_until("the rows are gone", || house.rows(Family::Hash) == 1000);
+    let mut client = house.client();
+    assert_eq!(client.run("HKEYS alive").items().len(), 1000);
+    assert_eq!(house.check_size(0), 1);
+}
+
+#[test]
+fn a_moved_collection_outlives_its_old_database_and_dies_with_its_new_one() {
+    let house = House::start(&["--workers", "1"]);
+    let mut client = house.client();
+    fill_hash(&mut client, "h", 0, 3000);
+    fill_hash(&mut client, "stays", 0, 1500);
+    assert_eq!(client.run("MOVE h 1"), Value::Integer(1));
+    client.ok("FLUSHDB");
+    wait_until("the rows of the old database are gone", || house.rows(Family::Hash) == 3000);
+    house.chill();
+    let mut moved = house.client_in(1);
+    assert_eq!(moved.run("HKEYS h").items().len(), 3000);
+    assert_eq!(moved.run("HGET h field2999"), super::bulk("v"));
+    moved.ok("RENAME h other");
+    moved.ok("FLUSHDB");
+    wait_until("the rows of the new database are gone", || house.rows(Family::Hash) == 0);
+    wait_until("the queue is empty", || house.rows(Family::Gc) == 0);
+}
+
+#[test]
+fn expired_keys_leave_dbsize_within_a_second_without_being_read() {
+    let house = House::start(&["--workers", "2"]);
+    let mut client = house.client();
+    for n in 0..3000 {
+        client.ok(&format!("SET key{n} v PX {}", 200 + n % 100));
+    }
+    client.ok("SET stays v EX 1000");
+    let last = Instant::now() + Duration::from_millis(300);
+    wait_until("the keys are removed", || client.run("DBSIZE") == Value::Integer(1));
+    let late = Instant::now().saturating_duration_since(last);
+    assert!(late < Duration::from_secs(5), "removed {late:?} after their time");
+    assert_eq!(house.figures().expired(), 3000);
+    assert_eq!(house.rows(Family::Ttl), 1);
+    assert_eq!(house.check_size(0), 1);
+}
+
+#[test]
+fn keys_with_the_shortest_of_lives_are_removed_too() {
+    let house = House::start(&["--workers", "2"]);
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let house = &house;
+            scope.spawn(move || {
+                let mut client = house.client();
+                for n in 0..3000 {
+                    client.ok(&format!("SET key{thread}:{n} v PX 1"));
+                }
+            });
+        }
+    });
+    let mut client = house.client();
+    wait_until("the keys are removed", || client.run("DBSIZE") == Value::Integer(0));
+    assert_eq!(house.rows(Family::Ttl), 0);
+}
+
+#[test]
+fn an_expiry_refreshed_a_thousand_times_leaves_few_hints() {
+    let house = House::start(&["--workers", "1"]);
+    let mut client = house.client();
+    client.ok("SET k v");
+    for n in 0..1000 {
+        assert_eq!(client.run(&format!("EXPIRE k {}", 1000 + n)), Value::Integer(1));
+    }
+    assert!(house.rows(Family::Ttl) <= 2, "{} hints", house.rows(Family::Ttl));
+    client.run("PERSIST k");
+    assert_eq!(house.keyspace().databases()[0].expiring(), 0);
+}

@@ -1,0 +1,283 @@
+//! Blocking commands: served in order, once or not at all, and nothing lost.
+
+use super::{House, burst, pair, send_burst, wait_until};
+use crate::chance::Chance;
+use crate::client::Client;
+use crate::value::Value;
+use std::collections::BTreeSet;
+use std::net::Shutdown;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+fn waiting(house: &House) -> usize {
+    house.keyspace().waiters().len()
+}
+
+/// A client that waits, after all who wait already.
+fn wait_for(house: &House, line: &str) -> Client {
+    wait_in(house, 0, line)
+}
+
+fn wait_in(house: &House, database: u32, line: &str) -> Client {
+    let mut client = house.client_in(database);
+    let before = waiting(house);
+    send_burst(&mut client, &[line]);
+    wait_until("the client waits", || waiting(house) == before + 1);
+    client
+}
+
+#[test]
+fn the_first_to_wait_is_the_first_to_be_served_and_one_element_serves_one() {
+    let house = House::start(&["--workers", "2"]);
+    let mut clients: Vec<_> = (0..10).map(|_| wait_for(&house, "BLPOP q 0")).collect();
+    let mut pusher = house.client();
+    for (n, client) in clients.iter_mut().enumerate() {
+        pusher.run(&format!("RPUSH q {n}"));
+        assert_eq!(client.read(), pair("q", &n.to_string()));
+        assert_eq!(waiting(&house), 9 - n);
+        assert_eq!(pusher.run("LLEN q"), Value::Integer(0));
+    }
+}
+
+#[test]
+fn one_push_of_several_elements_serves_as_many_in_order() {
+    let house = House::start(&["--workers", "2"]);
+    let mut clients: Vec<_> = (0..5).map(|_| wait_for(&house, "BLPOP q 0")).collect();
+    let mut pusher = house.client();
+    assert_eq!(pusher.run("RPUSH q 0 1 2"), Value::Integer(3));
+    for (n, client) in clients.iter_mut().take(3).enumerate() {
+        assert_eq!(client.read(), pair("q", &n.to_string()));
+    }
+    assert_eq!(waiting(&house), 2);
+    assert_eq!(pusher.run("EXISTS q"), Value::Integer(0));
+}
+
+#[test]
+fn a_client_that_waits_for_several_keys_takes_the_first_that_is_fed_and_leaves_the_rest() {
+    let house = House::start(&["--workers", "2"]);
+    let mut client = wait_for(&house, "BLPOP a b c 0");
+    let mut pusher = house.client();
+    pusher.run("RPUSH b 1");
+    assert_eq!(client.read(), pair("b", "1"));
+    assert_eq!(waiting(&house), 0);
+    pusher.run("RPUSH c 1");
+    assert_eq!(pusher.run("LLEN c"), Value::Integer(1));
+}
+
+#[test]
+fn a_turn_that_was_not_needed_goes_to_the_next_who_waits() {
+    let house = House::start(&["--workers", "1"]);
+    let mut first = wait_for(&house, "BLPOP a b 0");
+    let mut second = wait_for(&house, "BLPOP b 0");
+    let mut pusher = house.client();
+    // One burst: the first waiter has its turn on `b`, and finds that `a` holds something by now.
+    burst(&mut pusher, &["RPUSH b 1", "RPUSH a 2"]);
+    assert_eq!(first.read(), pair("a", "2"));
+    assert_eq!(second.read(), pair("b", "1"));
+}
+
+#[test]
+fn several_keys_fed_by_one_transaction_serve_their_waiters_after_it() {
+    let house = House::start(&["--workers", "2"]);
+    let mut first = wait_for(&house, "BLPOP a 0");
+    let mut second = wait_for(&house, "BRPOP b 0");
+    let mut pusher = house.client();
+    let replies = burst(&mut pusher, &["MULTI", "RPUSH a 1", "RPUSH b 1 2", "LLEN a", "DEL a", "RPUSH a 3", "EXEC"]);
+    assert_eq!(replies[6].items()[2], Value::Integer(1));
+    assert_eq!(first.read(), pair("a", "3"));
+    assert_eq!(second.read(), pair("b", "2"));
+    assert_eq!(pusher.run("LRANGE b 0 -1").items().len(), 1);
+}
+
+#[test]
+fn a_transaction_that_leaves_nothing_serves_nobody() {
+    let house = House::start(&["--workers", "2"]);
+    let mut client = wait_for(&house, "BLPOP a 0");
+    let mut pusher = house.client();
+    burst(&mut pusher, &["MULTI", "RPUSH a 1", "DEL a", "EXEC"]);
+    pusher.ok("SET a string");
+    assert_eq!(waiting(&house), 1);
+    pusher.run("DEL a");
+    pusher.run("RPUSH a 2");
+    assert_eq!(client.read(), pair("a", "2"));
+}
+
+#[test]
+fn rename_move_and_swapdb_feed_those_who_wait() {
+    let house = House::start(&["--workers", "2"]);
+    let mut other = house.client();
+    let mut client = wait_for(&house, "BLPOP q 0");
+    other.run("RPUSH source 1");
+    other.ok("RENAME source q");
+    assert_eq!(client.read(), pair("q", "1"));
+
+    let mut client = wait_in(&house, 1, "BLPOP q 0");
+    other.run("RPUSH q 2");
+    assert_eq!(other.run("MOVE q 1"), Value::Integer(1));
+    assert_eq!(client.read(), pair("q", "2"));
+
+    let mut client = wait_for(&house, "BLPOP q 0");
+    let mut third = house.client_in(2);
+    third.run("RPUSH q 3");
+    other.ok("SWAPDB 0 2");
+    assert_eq!(client.read(), pair("q", "3"));
+}
+
+#[test]
+fn who_waits_through_a_flush_or_swap_is_served_by_the_next_push() {
+    let house = House::start(&["--workers", "2"]);
+    let mut other = house.client();
+    for line in ["FLUSHALL", "FLUSHDB", "SWAPDB 0 3"] {
+        other.ok("SET something v");
+        let mut client = wait_for(&house, "BLPOP q 0");
+        other.ok(line);
+        other.run("RPUSH q 1");
+        assert_eq!(client.read(), pair("q", "1"));
+        assert_eq!(waiting(&house), 0);
+    }
+}
+
+#[test]
+fn who_was_fed_in_a_database_that_went_away_is_served_by_the_next_push() {
+    let house = House::start(&["--workers", "2"]);
+    let mut other = house.client();
+    for line in ["FLUSHALL", "SWAPDB 0 3"] {
+        let mut client = wait_for(&house, "BLPOP q 0");
+        burst(&mut other, &["MULTI", "RPUSH q lost", line, "EXEC"]);
+        other.run("RPUSH q 1");
+        assert_eq!(client.read(), pair("q", "1"));
+        assert_eq!(waiting(&house), 0);
+    }
+}
+
+#[test]
+fn client_unblock_ends_a_wait_and_takes_nothing() {
+    let house = House::start(&["--workers", "2"]);
+    let mut other = house.client();
+    for (mode, answer) in [
+        ("TIMEOUT", Value::NullArray),
+        ("ERROR", Value::Error(b"UNBLOCKED client unblocked via CLIENT UNBLOCK".to_vec())),
+    ] {
+        let mut client = house.client();
+        let id = client.run("CLIENT ID").integer();
+        send_burst(&mut client, &["BLPOP q 0"]);
+        wait_until("it waits", || waiting(&house) == 1);
+        assert_eq!(other.run(&format!("CLIENT UNBLOCK {id} {mode}")), Value::Integer(1));
+        assert_eq!(client.read(), answer);
+        assert_eq!(other.run(&format!("CLIENT UNBLOCK {id}")), Value::Integer(0));
+        assert_eq!(waiting(&house), 0);
+    }
+}
+
+#[test]
+fn clients_that_go_away_while_they_wait_leave_nothing_behind() {
+    let house = House::start(&["--workers", "2"]);
+    let clients: Vec<_> = (0..20).map(|_| wait_for(&house, "BLPOP q other 0")).collect();
+    for (n, client) in clients.into_iter().enumerate() {
+        let stream = client.sender();
+        if n % 2 == 0 {
+            // Gone with a reset, not a goodbye.
+            socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+        }
+        drop((stream, client));
+    }
+    wait_until("nobody waits", || waiting(&house) == 0);
+    let mut pusher = house.client();
+    assert_eq!(pusher.run("RPUSH q 1"), Value::Integer(1));
+    assert_eq!(pusher.run("LLEN q"), Value::Integer(1));
+}
+
+#[test]
+fn a_client_that_does_not_read_its_replies_holds_nobody_up() {
+    let house = House::start(&["--workers", "2"]);
+    let mut pusher = house.client();
+    let value = "v".repeat(4 << 20);
+    pusher.ok(&format!("SET big {value}"));
+    let mut deaf = house.client();
+    send_burst(&mut deaf, &["GET big", "GET big", "GET big", "GET big", "BLPOP q 0"]);
+    // Whether it already waits or is still stuck in its replies: a push and a look at the key are answered.
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(pusher.run("RPUSH q 1"), Value::Integer(1));
+    pusher.run("LLEN q").integer();
+    for _ in 0..4 {
+        assert_eq!(deaf.read().bytes().map(<[u8]>::len), Some(4 << 20));
+    }
+    assert_eq!(deaf.read(), pair("q", "1"));
+}
+
+#[test]
+fn nothing_is_lost_or_served_twice_when_clients_time_out_and_disconnect() {
+    const ELEMENTS: usize = 10_000;
+    const PUSHERS: usize = 2;
+    let seed = crate::chance::seed();
+    println!("TUFF_SEED={seed}");
+    let house = House::start(&["--workers", "2"]);
+    let popped_count = AtomicUsize::new(0);
+    let mut popped: Vec<u64> = Vec::new();
+    std::thread::scope(|scope| {
+        for pusher in 0..PUSHERS {
+            let house = &house;
+            scope.spawn(move || {
+                let mut chance = Chance::new(seed + pusher as u64);
+                let mut client = house.client();
+                let mut next = pusher;
+                while next < ELEMENTS {
+                    let key = chance.below(4);
+                    let mut words = vec!["RPUSH".to_string(), format!("q{key}")];
+                    for _ in 0..1 + chance.below(5) {
+                        if next < ELEMENTS {
+                            words.push(next.to_string());
+                            next += PUSHERS;
+                        }
+                    }
+                    client.call(&words).integer();
+                }
+            });
+        }
+        let poppers: Vec<_> = (0..6)
+            .map(|popper| {
+                let (house, popped_count) = (&house, &popped_count);
+                scope.spawn(move || pop_until_all(house, Chance::new(seed + 100 + popper), popped_count, ELEMENTS))
+            })
+            .collect();
+        for popper in poppers {
+            popped.extend(popper.join().unwrap());
+        }
+    });
+    let distinct: BTreeSet<_> = popped.iter().copied().collect();
+    assert_eq!(popped.len(), distinct.len(), "an element was served twice");
+    assert_eq!(popped.len(), ELEMENTS, "elements were lost");
+    assert_eq!(house.check_size(0), 0);
+    wait_until("nobody waits", || waiting(&house) == 0);
+}
+
+/// Pops as ever other clients until all elements are popped. What a client gets after it has said goodbye counts, too.
+fn pop_until_all(house: &House, mut chance: Chance, popped_count: &AtomicUsize, all: usize) -> Vec<u64> {
+    let mut mine = Vec::new();
+    let idle_limit = std::time::Instant::now() + super::PATIENCE;
+    let mut client = house.client();
+    while popped_count.load(Ordering::SeqCst) < all {
+        assert!(std::time::Instant::now() < idle_limit, "only {} popped", popped_count.load(Ordering::SeqCst));
+        let first = chance.below(4);
+        let command = *chance.pick(&["BLPOP", "BRPOP"]);
+        let timeout = *chance.pick(&["0.001", "0.01", "0.05"]);
+        send_burst(&mut client, &[&format!("{command} q{first} q{} q{} {timeout}", (first + 1) % 4, (first + 2) % 4)]);
+        let leaves = chance.one_in(8);
+        if leaves {
+            std::thread::sleep(Duration::from_micros(chance.below(3000)));
+            client.sender().shutdown(Shutdown::Write).unwrap();
+        }
+        match client.read() {
+            Value::Array(items) => {
+                mine.push(items[1].text().parse().unwrap());
+                popped_count.fetch_add(1, Ordering::SeqCst);
+            }
+            Value::NullArray | Value::Closed => {}
+            other => panic!("{}", other.render()),
+        }
+        if leaves {
+            client = house.client();
+        }
+    }
+    mine
+}
