@@ -13,13 +13,12 @@
 
 use criterion::{Criterion, Throughput};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::Arc;
 use tuffdb::base::clock::Clock;
 use tuffdb::base::random::Rng;
 use tuffdb::config::Config;
 use tuffdb::dispatch::node::Node;
-use tuffdb::dispatch::run::{Bench, Prepared, Request, Runner, attempt, prepare};
+use tuffdb::dispatch::run::{Bench, Pause, Prepared, Request, Runner, attempt, prepare};
 use tuffdb::hot::{HotTier, Policy};
 use tuffdb::keyspace::{Keyspace, RunIdentity};
 use tuffdb::resp::OwnedArgs;
@@ -79,8 +78,7 @@ fn spread_hash(criterion: &mut Criterion) {
 
 fn hash(criterion: &mut Criterion, name: &str, subject: &mut Subject, fields: u64) {
     let each = |command: &[u8], rest: &[&[u8]]| -> Vec<OwnedArgs> {
-        let request = |number| [&[command, b"h", &field(number)], rest].concat().as_slice().into_words();
-        (0..fields).map(request).collect()
+        (0..fields).map(|number| words(&[&[command, b"h", &field(number)][..], rest].concat())).collect()
     };
     let (get, set) = (each(b"HGET", &[]), each(b"HSET", &[b"another of 20 bytes.."]));
     let all = [words(&[b"HGETALL", b"h"])];
@@ -127,16 +125,6 @@ fn words(words: &[&[u8]]) -> OwnedArgs {
     OwnedArgs::from_slices(words)
 }
 
-trait IntoWords {
-    fn into_words(self) -> OwnedArgs;
-}
-
-impl IntoWords for &[&[u8]] {
-    fn into_words(self) -> OwnedArgs {
-        words(self)
-    }
-}
-
 /// A node with one connection, without sockets and background threads.
 struct Subject {
     node: Node,
@@ -155,7 +143,7 @@ impl Subject {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (config, _) = Config::load::<&str>(&[]).expect("the defaults are valid");
         let clock = Clock::system();
-        let store = Store::open(&PathBuf::from(folder.path()), StoreOptions::default()).expect("a new database");
+        let store = Store::open(folder.path(), StoreOptions::default()).expect("a new database");
         let hot = HotTier::new(256 << 20, Policy::Lru, clock.clone());
         let keyspace = Keyspace::open(Arc::new(store), hot, clock.clone(), 16, 1).expect("a new keyspace");
         let node = Node::new(tuffdb::commands::table(), Arc::new(config), keyspace, clock, 1);
@@ -186,7 +174,7 @@ impl Subject {
                     self.sequence = self.sequence.max(ran.sequence);
                     break;
                 }
-                Err(tuffdb::dispatch::run::Pause::Stall) => std::thread::yield_now(),
+                Err(Pause::Stall) => std::thread::yield_now(),
                 Err(_) => panic!("{} left the hot path", entry.name),
             }
         }

@@ -9,7 +9,7 @@
 //! seen here, by the session's flag, or comes after.
 
 use crate::dispatch::keyspec::KeySpec;
-use crate::dispatch::spec::Flag::{AllowBusy, Fast, Loading, NoScript, SkipSlowlog, Stale};
+use crate::dispatch::spec::Flag::{AllowBusy, Fast, Loading, NoScript, ReadOnly, SkipSlowlog, Stale};
 use crate::dispatch::spec::{Group, family};
 use crate::dispatch::{Call, Command, Handler};
 use crate::keyspace::{Error, Outcome, Stop, TimeoutReply, fail};
@@ -98,16 +98,14 @@ fn exec<'c>(call: &mut Call<'c>, reply: &mut Reply<'_>) -> Outcome {
 
 /// Runs one queued command and writes its element of the reply.
 fn exec_one<'c>(call: &mut Call<'c>, args: Args<'c>, reply: &mut Reply<'_>) -> Outcome {
-    let handler = match call.node.table.find(args) {
-        Ok(entry) => entry.spec.handler,
-        Err(_) => None,
-    };
-    let Some(handler) = handler else {
+    let spec = call.node.table.find(args).ok().map(|entry| entry.spec);
+    let Some((spec, handler)) = spec.and_then(|spec| Some((spec, spec.handler?))) else {
         // It was there when it was queued, and the table does not change.
         return Err(Stop::Unavailable("a queued command is unknown".to_owned()));
     };
     call.args = args;
     call.txn.set_quiet(call.session.no_touch);
+    call.txn.set_counting(spec.flags.has(ReadOnly));
     // HELLO among the commands changes how those behind it answer.
     let proto = proto_of(call, reply.proto());
     if proto == reply.proto() {

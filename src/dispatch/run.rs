@@ -62,6 +62,8 @@ pub struct Ran {
     pub failed: bool,
     /// Keys it changed.
     pub changed: usize,
+    /// The opening of the store it ran on; 0 when it ran on none.
+    pub epoch: u64,
 }
 
 /// What a thread keeps from run to run.
@@ -241,6 +243,7 @@ pub fn attempt(
     let holder = if request.waiter.is_some() { Holder::Turn } else { Holder::Worker };
     let held = keyspace.stripes().try_lock(&bench.plan, holder).map_err(Pause::Stripe)?;
     let start = out.len();
+    let epoch = keyspace.store().epoch();
     let guard = match keyspace.store().db() {
         Ok(guard) => guard,
         Err(error) => return Ok(refuse(request, out, start, &misconf_text(&error.0))),
@@ -250,6 +253,7 @@ pub fn attempt(
     match run_handler(node, request, db.newest(Tier::Memory), Mode::Worker, &mut bench.scratch, out) {
         Ok(mut ran) => {
             ran.sequence = ran.sequence.max(sequence);
+            ran.epoch = epoch;
             Ok(ran)
         }
         Err(stop) => {
@@ -263,6 +267,7 @@ pub fn attempt(
                     let mut ran = refuse(request, out, start, &error.to_string());
                     // An error, too, tells what the keys are.
                     ran.sequence = sequence;
+                    ran.epoch = epoch;
                     Ok(ran)
                 }
                 Stop::Unavailable(reason) => {
@@ -332,7 +337,7 @@ fn commit(call: Finished<'_>, out: &[u8]) -> Outcome<Ran> {
     let Finished { call, start } = call;
     let effects = call.effects;
     let Committed { sequence, changed } = call.txn.commit()?;
-    Ok(Ran { sequence, effects, failed: out.get(start) == Some(&b'-'), changed })
+    Ok(Ran { sequence, effects, failed: out.get(start) == Some(&b'-'), changed, epoch: 0 })
 }
 
 /// A handler's call that has written its reply and waits for its commit.
@@ -355,6 +360,7 @@ fn call_handler<'c>(
     let start = out.len();
     let mut txn = node.keyspace.begin(view, mode, request.run, scratch);
     txn.set_quiet(request.session.no_touch);
+    txn.set_counting(request.entry.spec.flags.has(Flag::ReadOnly));
     let mut call = Call {
         txn,
         args: request.args,
@@ -406,12 +412,13 @@ fn with_db<T>(node: &Node, work: impl FnOnce(&Db) -> T) -> Result<T, String> {
 pub fn heavy(node: &Node, request: &Request<'_>, out: &mut Vec<u8>) -> Result<Ran, Pause> {
     node.keyspace.figures().count_heavy_run();
     let start = out.len();
+    let epoch = node.keyspace.store().epoch();
     let ended = match with_db(node, |db| heavy_on(node, db, request, out)) {
         Ok(ended) => ended,
         Err(reason) => Err(HeavyEnd::Stop(Stop::Unavailable(reason))),
     };
     match ended {
-        Ok(ran) => Ok(ran),
+        Ok(ran) => Ok(Ran { epoch, ..ran }),
         Err(HeavyEnd::Pause(pause)) => {
             out.truncate(start);
             Err(pause)
@@ -419,6 +426,7 @@ pub fn heavy(node: &Node, request: &Request<'_>, out: &mut Vec<u8>) -> Result<Ra
         Err(HeavyEnd::Stop(Stop::Error(error))) => {
             let mut ran = refuse(request, out, start, &error.to_string());
             ran.sequence = with_db(node, Db::latest_sequence).unwrap_or(0);
+            ran.epoch = epoch;
             Ok(ran)
         }
         Err(HeavyEnd::Stop(Stop::Stall)) => {

@@ -76,6 +76,7 @@ impl Txn<'_> {
         if self.mode == Mode::Dry {
             return Err(Stop::Unavailable("a dry run tried to commit".to_owned()));
         }
+        self.report_lookups();
         if self.scratch.overlay.is_empty() && self.remapped.is_empty() {
             return Ok(Committed { sequence: self.sequence, changed: 0 });
         }

@@ -1,6 +1,6 @@
 //! Counters of what the keyspace did, for INFO and the metrics. Relaxed: they are read for people.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// The counters.
 #[derive(Debug, Default)]
@@ -8,8 +8,7 @@ pub struct Figures {
     memory_hits: AtomicU64,
     changes: AtomicU64,
     expired: AtomicU64,
-    key_hits: AtomicU64,
-    key_misses: AtomicU64,
+    lookups: [Lookups; LOOKUP_CELLS],
     cold_runs: AtomicU64,
     heavy_runs: AtomicU64,
     parked_runs: AtomicU64,
@@ -41,10 +40,6 @@ counters! {
     memory_hits, count_memory_hit;
     /// Keys removed because their time was up.
     expired, count_expired;
-    /// Reads of a key that was there.
-    key_hits, count_key_hit;
-    /// Reads of a key that was not.
-    key_misses, count_key_miss;
     /// Runs ended because a row was on disk.
     cold_runs, count_cold_run;
     /// Runs on the pool.
@@ -59,7 +54,45 @@ counters! {
     last_resorts, count_last_resort;
 }
 
+/// Threads that count lookups without disturbing each other; more of them share.
+const LOOKUP_CELLS: usize = 16;
+
+/// Counted with every read, so each thread has a cache line of its own.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Lookups {
+    hits: AtomicU64,
+    misses: AtomicU64,
+}
+
+static NEXT_CELL: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    static CELL: usize = NEXT_CELL.fetch_add(1, Ordering::Relaxed) % LOOKUP_CELLS;
+}
+
 impl Figures {
+    /// A command has read keys: so many were there, so many were not.
+    pub fn count_lookups(&self, hits: u32, misses: u32) {
+        let cell = &self.lookups[CELL.with(|cell| *cell)];
+        if hits > 0 {
+            cell.hits.fetch_add(u64::from(hits), Ordering::Relaxed);
+        }
+        if misses > 0 {
+            cell.misses.fetch_add(u64::from(misses), Ordering::Relaxed);
+        }
+    }
+
+    /// Reads of a key that was there.
+    pub fn key_hits(&self) -> u64 {
+        self.lookups.iter().map(|cell| cell.hits.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Reads of a key that was not.
+    pub fn key_misses(&self) -> u64 {
+        self.lookups.iter().map(|cell| cell.misses.load(Ordering::Relaxed)).sum()
+    }
+
     /// Adds to the keys changed.
     pub fn count_changes(&self, keys: u64) {
         self.changes.fetch_add(keys, Ordering::Relaxed);
@@ -75,8 +108,6 @@ impl Figures {
         for counter in [
             &self.memory_hits,
             &self.expired,
-            &self.key_hits,
-            &self.key_misses,
             &self.cold_runs,
             &self.heavy_runs,
             &self.parked_runs,
@@ -85,6 +116,10 @@ impl Figures {
             &self.last_resorts,
         ] {
             counter.store(0, Ordering::Relaxed);
+        }
+        for cell in &self.lookups {
+            cell.hits.store(0, Ordering::Relaxed);
+            cell.misses.store(0, Ordering::Relaxed);
         }
     }
 }

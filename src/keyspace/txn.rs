@@ -261,6 +261,10 @@ pub struct Txn<'k> {
     run: RunIdentity,
     rng: Option<Rng>,
     quiet: bool,
+    /// Loads are lookups, as INFO counts them: the command only reads.
+    counting: bool,
+    hits: u32,
+    misses: u32,
 }
 
 impl<'k> Txn<'k> {
@@ -289,6 +293,9 @@ impl<'k> Txn<'k> {
             run,
             rng: None,
             quiet: false,
+            counting: false,
+            hits: 0,
+            misses: 0,
         }
     }
 
@@ -320,6 +327,11 @@ impl<'k> Txn<'k> {
     /// Reads count as no use in the hot tier (CLIENT NO-TOUCH, OBJECT).
     pub fn set_quiet(&mut self, quiet: bool) {
         self.quiet = quiet;
+    }
+
+    /// Counts the loads from here on as lookups (a command that only reads), or not. The commit reports them.
+    pub fn set_counting(&mut self, counting: bool) {
+        self.counting = counting;
     }
 
     /// Refuses to go on when a worker would have to do this much work at once (elements or rows); a worker's bound is a few
@@ -402,12 +414,24 @@ impl<'k> Txn<'k> {
 
     /// Loads a key's head; an expired key is no key.
     pub fn load(&mut self, key: &Key) -> Outcome<Option<Stored>> {
-        let Some(value) = self.fetch(Family::Keys, &key.row)? else { return Ok(None) };
-        let stored = Stored::decode(value)?;
-        if stored.expiry.is_some_and(|expiry| expiry.at_ms <= self.run.now_ms) {
-            Ok(None)
-        } else {
-            Ok(Some(stored))
+        let found = match self.fetch(Family::Keys, &key.row)? {
+            None => None,
+            Some(value) => Some(Stored::decode(value)?),
+        };
+        let now_ms = self.run.now_ms;
+        let live = found.filter(|stored| stored.expiry.is_none_or(|expiry| expiry.at_ms > now_ms));
+        if self.counting {
+            match live {
+                Some(_) => self.hits += 1,
+                None => self.misses += 1,
+            }
+        }
+        Ok(live)
+    }
+
+    pub(super) fn report_lookups(&self) {
+        if self.hits + self.misses > 0 {
+            self.keyspace.figures.count_lookups(self.hits, self.misses);
         }
     }
 
@@ -620,6 +644,9 @@ impl<'k> Txn<'k> {
     pub fn flush_database(&mut self, number: u32) -> Outcome {
         self.require_alone()?;
         let old = Arc::clone(self.database(number)?);
+        if old.keys() == 0 && self.scratch.overlay.is_empty() {
+            return Ok(());
+        }
         // Writes of this run to the old namespace are void.
         let fresh = Database::new(Namespace(self.keyspace.next_namespace()));
         self.databases_mut()[number as usize] = fresh;

@@ -78,7 +78,6 @@ impl Connection {
         stream: TcpStream,
         session: Session,
     ) -> Connection {
-        let epoch = shared.node.keyspace.store().epoch();
         Connection {
             shared,
             worker,
@@ -91,7 +90,7 @@ impl Connection {
             output: Vec::new(),
             replies: 0,
             sequence: 0,
-            epoch,
+            epoch: 0,
             delay: None,
             closing: false,
             last_command: usize::MAX,
@@ -271,8 +270,9 @@ impl Connection {
     /// A reply stands in `output` from `start` on.
     fn answered(&mut self, start: usize, ran: Ran) {
         let mode = self.session.reply_mode;
-        if self.replies == 0 {
-            self.epoch = self.shared.node.keyspace.store().epoch();
+        if ran.epoch != 0 {
+            // Replies of two openings in one burst: the earlier ones may rest on what is lost, so none is let go.
+            self.epoch = if self.epoch == 0 || self.epoch == ran.epoch { ran.epoch } else { u64::MAX };
         }
         self.sequence = self.sequence.max(ran.sequence);
         for effect in ran.effects {
@@ -321,12 +321,13 @@ impl Connection {
             {
                 safe = shared.sync.synced(&shared.node, self.sequence).await;
             }
-            if !safe || store.epoch() != self.epoch {
+            if !safe || (self.epoch != 0 && store.epoch() != self.epoch) {
                 self.retract();
             }
         }
         self.sequence = 0;
         self.replies = 0;
+        self.epoch = 0;
         self.send().await
     }
 
