@@ -14,6 +14,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::Notify;
 
+/// Makes a checkpoint and says where, or why not.
+pub type MakeCheckpoint = fn(&Node) -> Result<PathBuf, String>;
+
 /// One running server.
 pub struct Node {
     /// Its commands.
@@ -47,7 +50,7 @@ pub struct Node {
     /// The expirer runs (DEBUG SET-ACTIVE-EXPIRE).
     pub active_expiry: AtomicBool,
     /// Makes a checkpoint, waiting for the disk; the server installs it at start.
-    pub checkpoint: OnceLock<fn(&Node) -> Result<PathBuf, String>>,
+    pub checkpoint: OnceLock<MakeCheckpoint>,
     shutdown: Mutex<Option<ShutdownMode>>,
     shutdown_wanted: Notify,
 }

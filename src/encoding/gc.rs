@@ -119,6 +119,7 @@ mod tests {
         assert_eq!(GcRow::decode(&dead.row(), &dead.encode()), Ok(GcRow::Collection(dead)));
         assert_eq!(&dead_namespace_row(Namespace(9))[..], b"\x02\0\0\0\x09");
         assert_eq!(GcRow::decode(&dead_namespace_row(Namespace(9)), b""), Ok(GcRow::Namespace(Namespace(9))));
+        assert_eq!(&exile_row(&place)[..], b"\x03\0\0\0\x01\0\x02\0\0\0\0\0\0\0\x03");
         assert_eq!(GcRow::decode(&exile_row(&place), b""), Ok(GcRow::Exile(place)));
         assert!(GcRow::decode(b"", b"").is_err() && GcRow::decode(b"\x09", b"").is_err());
     }

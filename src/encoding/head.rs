@@ -192,6 +192,20 @@ mod tests {
     }
 
     #[test]
+    fn types_keep_their_numbers() {
+        let numbers = [0, 1, 2, 3, 4, 5].map(|number| DataType::from_number(number).map(DataType::name));
+        assert_eq!(numbers, ["string", "list", "set", "zset", "hash", "stream"].map(Some));
+    }
+
+    #[test]
+    fn a_chunked_string_head_counts_bytes_and_has_no_extra() {
+        let place = Place { namespace: Namespace(1), slot: 2, version: Version(3) };
+        let body = Body::Spread(Spread { place, count: 0x1_0001, extra: b"" });
+        let head = Head { note: 1, ..Head::new(DataType::String, body) };
+        check(head, b"\x01\x10\0\0\0\x01\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\x01\0\x01");
+    }
+
+    #[test]
     fn a_string_head_is_two_bytes_and_the_string() {
         check(Head::new(DataType::String, Body::Whole(b"hello")), b"\x00\x00hello");
     }

@@ -62,3 +62,18 @@ impl Family {
         matches!(self, Family::Hash | Family::List | Family::Chunk)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_keep_their_numbers_and_names() {
+        let families = Family::ALL.map(|family| (family as u8, family.name()));
+        assert_eq!(
+            families,
+            [(0, "keys"), (1, "hash"), (2, "list"), (3, "chunk"), (4, "ttl"), (5, "gc"), (6, "system")]
+        );
+        assert_eq!(FORMAT_VERSION, 1);
+    }
+}

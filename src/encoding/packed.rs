@@ -140,6 +140,13 @@ mod tests {
     }
 
     #[test]
+    fn a_packed_hash_is_field_value_field_value() {
+        let mut bytes = Vec::new();
+        write_packed(&mut bytes, 4, [&b"f"[..], b"one", b"g", b""].into_iter());
+        assert_eq!(bytes, b"\x04\x01f\x03one\x01g\x00");
+    }
+
+    #[test]
     fn varints_of_every_width_come_back() {
         for number in (0..64).flat_map(|bit| [(1u64 << bit) - 1, 1 << bit, u64::MAX >> bit]) {
             let mut bytes = Vec::new();

@@ -221,6 +221,17 @@ mod tests {
     }
 
     #[test]
+    fn positions_are_written_in_seven_bytes_and_do_not_change() {
+        let place = Place { namespace: Namespace(1), slot: 2, version: Version(3) };
+        assert_eq!(
+            &place.field_row(&SEED, b"field")[..],
+            b"\0\0\0\x01\0\x02\0\0\0\0\0\0\0\x03\x02\xd2\xe1\xc3\x3a\x6e\x8efield"
+        );
+        let row = head_row(Namespace(1), Position::of_key(&SEED, b"foo"), b"foo");
+        assert_eq!(&row[..], b"\0\0\0\x01\x17\xcb\x55\xee\xbb\xfe\x9dfoo");
+    }
+
+    #[test]
     fn a_key_position_begins_with_its_cluster_slot() {
         let position = Position::of_key(&SEED, b"foo");
         assert_eq!(position.slot(), 12182);
@@ -232,6 +243,6 @@ mod tests {
     fn the_successor_is_past_all_with_the_prefix_and_not_past_the_next() {
         assert_eq!(&successor(b"ab")[..], b"ac");
         assert_eq!(&successor(b"a\xff")[..], b"b");
-        assert!(&successor(b"\xff\xff")[..] > &b"\xff\xff\xff"[..2]);
+        assert!(successor(b"\xff\xff")[..] > b"\xff\xff\xff"[..2]);
     }
 }

@@ -94,6 +94,7 @@ mod tests {
     fn system_rows_are_as_drawn() {
         assert_eq!(&counter_row(Namespace(1), 0x0203)[..], b"c\0\0\0\x01\x02\x03");
         assert_eq!(split_counter_row(b"c\0\0\0\x01\x02\x03"), Some((Namespace(1), 0x0203)));
+        assert_eq!([FORMAT_ROW, SEED_ROW, VERSION_ROW, NAMESPACE_ROW], [b"f", b"h", b"v", b"n"]);
         assert_eq!(&database_row(5)[..], b"d\0\0\0\x05");
         assert_eq!(split_database_row(b"d\0\0\0\x05"), Some(5));
         let count = Count { keys: 1, expiring: 2 };

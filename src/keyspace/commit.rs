@@ -116,7 +116,7 @@ impl Txn<'_> {
         let (mut olds, mut news): (SmallVec<[_; 2]>, SmallVec<[_; 2]>) = Default::default();
         let db = self.view.db;
         for state in &self.scratch.states {
-            let written = self.scratch.overlay.get(Family::Keys, &state.key.row());
+            let written = self.scratch.overlay.get(Family::Keys, state.key.row());
             let before = state.before.as_deref().map(Head::decode).transpose()?;
             let after = match written {
                 Some(value) => value.map(Head::decode).transpose()?,
@@ -181,7 +181,8 @@ impl Txn<'_> {
             return;
         }
         // After a FLUSHDB in the same run the key's old namespace has no counters any more.
-        let Some(database) = self.databases().iter().find(|database| database.namespace() == namespace) else {
+        let Some(database) = self.databases().iter().find(|database| database.namespace() == namespace)
+        else {
             return;
         };
         debug_assert!((number as usize) < self.databases().len());

@@ -71,7 +71,7 @@ impl LockPlan {
     /// Sorts and merges.
     pub fn seal(&mut self) {
         if self.0.len() > 1 {
-            self.0.sort_unstable_by(|a, b| (a.0, !a.1).cmp(&(b.0, !b.1)));
+            self.0.sort_unstable_by_key(|&(stripe, exclusive)| (stripe, !exclusive));
             self.0.dedup_by_key(|entry| entry.0);
         }
     }

@@ -20,9 +20,12 @@ struct Entry {
     existed: bool,
 }
 
+/// Who watches each key.
+type Watched = AHashMap<RowKey, Vec<Entry>>;
+
 /// All watched keys.
 pub struct Watches {
-    shards: Box<[Mutex<AHashMap<RowKey, Vec<Entry>>>]>,
+    shards: Box<[Mutex<Watched>]>,
     hasher: RandomState,
     count: AtomicUsize,
 }
@@ -35,7 +38,7 @@ impl Default for Watches {
 }
 
 impl Watches {
-    fn shard(&self, row: &[u8]) -> &Mutex<AHashMap<RowKey, Vec<Entry>>> {
+    fn shard(&self, row: &[u8]) -> &Mutex<Watched> {
         &self.shards[(self.hasher.hash_one(row) % SHARDS as u64) as usize]
     }
 

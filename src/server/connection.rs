@@ -5,7 +5,7 @@
 //! the log is flushed (with `appendfsync always`: synced) up to the highest sequence that any of them could have seen. If that
 //! fails, every one of them becomes an error.
 
-use super::Shared;
+use super::Local;
 use super::effects::apply;
 use crate::base::random::Rng;
 use crate::config::{AppendFsync, ClientClass};
@@ -33,8 +33,7 @@ const KEEP_BYTES: usize = 64 << 10;
 
 /// Buffers, session and socket of one connection.
 pub(super) struct Connection {
-    /// Behind an `Rc`, too: a command must not touch a count that other workers touch.
-    pub(super) shared: Rc<Arc<Shared>>,
+    pub(super) shared: Rc<Local>,
     pub(super) worker: usize,
     pub(super) bench: Rc<RefCell<Bench>>,
     pub(super) rng: Rng,
@@ -72,7 +71,7 @@ type Ended = io::Result<()>;
 
 impl Connection {
     pub(super) fn new(
-        shared: Rc<Arc<Shared>>,
+        shared: Rc<Local>,
         worker: usize,
         bench: Rc<RefCell<Bench>>,
         stream: TcpStream,

@@ -47,6 +47,17 @@ pub(crate) struct Shared {
     arriving: AtomicUsize,
 }
 
+/// The same, as one worker's connections share it among themselves: a command must not touch a count that other workers touch.
+pub(crate) struct Local(Arc<Shared>);
+
+impl std::ops::Deref for Local {
+    type Target = Arc<Shared>;
+
+    fn deref(&self) -> &Arc<Shared> {
+        &self.0
+    }
+}
+
 impl Shared {
     fn is_ending(&self) -> bool {
         self.ending.load(Ordering::Acquire)

@@ -3,8 +3,8 @@
 //! The acceptor hands out new connections in turn. A ticker measures how late the worker's loop comes round: the figure by which
 //! the promise that nothing holds a worker up is watched.
 
-use super::Shared;
 use super::connection::Connection;
+use super::{Local, Shared};
 use crate::dispatch::run::Bench;
 use crate::session::Session;
 use std::cell::RefCell;
@@ -40,7 +40,7 @@ pub(super) fn start(
 }
 
 async fn serve(shared: Arc<Shared>, number: usize, mut arrivals: UnboundedReceiver<Arrival>) {
-    let shared = Rc::new(shared);
+    let shared = Rc::new(Local(shared));
     let bench = Rc::new(RefCell::new(Bench::default()));
     let ticker = tokio::task::spawn_local(tick(Arc::clone(&shared)));
     let mut connections = tokio::task::JoinSet::new();
@@ -58,7 +58,7 @@ async fn serve(shared: Arc<Shared>, number: usize, mut arrivals: UnboundedReceiv
 }
 
 fn welcome(
-    shared: &Rc<Arc<Shared>>,
+    shared: &Rc<Local>,
     number: usize,
     bench: &Rc<RefCell<Bench>>,
     arrival: Arrival,

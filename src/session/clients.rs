@@ -6,10 +6,10 @@
 use crate::base::clock::Clock;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::future::poll_fn;
 use std::task::{Poll, Waker};
 
 /// What kind of client a connection is, as CLIENT KILL TYPE names them.

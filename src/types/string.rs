@@ -236,6 +236,11 @@ mod tests {
     }
 
     #[test]
+    fn the_notes_on_disk_do_not_change() {
+        assert_eq!((NOTE_BY_CONTENT, NOTE_RAW, NOTE_EMBEDDED), (0, 1, 2));
+    }
+
+    #[test]
     fn overwriting_keeps_what_lies_around() {
         assert_eq!(overwritten(b"Hello World", 6, b"Redis"), b"Hello Redis");
         assert_eq!(overwritten(b"abcdef", 2, b"XY"), b"abXYef");

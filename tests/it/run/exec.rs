@@ -18,8 +18,10 @@ fn exec_writes_nothing_if_a_watched_key_changed() {
                     for _ in 0..ROUNDS {
                         client.ok("WATCH counter");
                         let next = client.run("GET counter").text().parse::<u64>().unwrap() + 1;
-                        let replies =
-                            burst(&mut client, &["MULTI", &format!("SET counter {next}"), "INCR runs", "EXEC"]);
+                        let replies = burst(
+                            &mut client,
+                            &["MULTI", &format!("SET counter {next}"), "INCR runs", "EXEC"],
+                        );
                         successes += usize::from(replies[3] != Value::NullArray);
                     }
                     successes

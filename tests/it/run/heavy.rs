@@ -125,7 +125,13 @@ fn whole_database_commands_and_writers_leave_the_counts_right() {
         for n in 0..50 {
             client.run(&format!("PERSIST key{n}"));
         }
-        assert!(!house.client().run("INFO keyspace").text().contains(&format!("db{database}:keys={size},expires=1")));
+        assert!(
+            !house
+                .client()
+                .run("INFO keyspace")
+                .text()
+                .contains(&format!("db{database}:keys={size},expires=1"))
+        );
         assert_eq!(house.keyspace().databases()[database as usize].expiring(), 0);
     }
 }

@@ -82,7 +82,8 @@ fn several_keys_fed_by_one_transaction_serve_their_waiters_after_it() {
     let mut first = wait_for(&house, "BLPOP a 0");
     let mut second = wait_for(&house, "BRPOP b 0");
     let mut pusher = house.client();
-    let replies = burst(&mut pusher, &["MULTI", "RPUSH a 1", "RPUSH b 1 2", "LLEN a", "DEL a", "RPUSH a 3", "EXEC"]);
+    let replies =
+        burst(&mut pusher, &["MULTI", "RPUSH a 1", "RPUSH b 1 2", "LLEN a", "DEL a", "RPUSH a 3", "EXEC"]);
     assert_eq!(replies[6].items()[2], Value::Integer(1));
     assert_eq!(first.read(), pair("a", "3"));
     assert_eq!(second.read(), pair("b", "2"));
@@ -237,7 +238,9 @@ fn nothing_is_lost_or_served_twice_when_clients_time_out_and_disconnect() {
         let poppers: Vec<_> = (0..6)
             .map(|popper| {
                 let (house, popped_count) = (&house, &popped_count);
-                scope.spawn(move || pop_until_all(house, Chance::new(seed + 100 + popper), popped_count, ELEMENTS))
+                scope.spawn(move || {
+                    pop_until_all(house, Chance::new(seed + 100 + popper), popped_count, ELEMENTS)
+                })
             })
             .collect();
         for popper in poppers {
@@ -257,11 +260,18 @@ fn pop_until_all(house: &House, mut chance: Chance, popped_count: &AtomicUsize, 
     let idle_limit = std::time::Instant::now() + super::PATIENCE;
     let mut client = house.client();
     while popped_count.load(Ordering::SeqCst) < all {
-        assert!(std::time::Instant::now() < idle_limit, "only {} popped", popped_count.load(Ordering::SeqCst));
+        assert!(
+            std::time::Instant::now() < idle_limit,
+            "only {} popped",
+            popped_count.load(Ordering::SeqCst)
+        );
         let first = chance.below(4);
         let command = *chance.pick(&["BLPOP", "BRPOP"]);
         let timeout = *chance.pick(&["0.001", "0.01", "0.05"]);
-        send_burst(&mut client, &[&format!("{command} q{first} q{} q{} {timeout}", (first + 1) % 4, (first + 2) % 4)]);
+        send_burst(
+            &mut client,
+            &[&format!("{command} q{first} q{} q{} {timeout}", (first + 1) % 4, (first + 2) % 4)],
+        );
         let leaves = chance.one_in(8);
         if leaves {
             std::thread::sleep(Duration::from_micros(chance.below(3000)));
