@@ -286,15 +286,13 @@ fn unavailable_text(request: &Request<'_>, reason: &str) -> String {
 fn refuse(request: &Request<'_>, out: &mut Vec<u8>, start: usize, text: &str) -> Ran {
     out.truncate(start);
     Reply::new(out, request.session.proto).error(text);
-    Ran { failed: true, ..Ran::default() }
+    // An EXEC that could not run has ended its transaction nevertheless.
+    let effects = if request.entry.name == "exec" { vec![Effect::EndMulti] } else { Vec::new() };
+    Ran { failed: true, effects, ..Ran::default() }
 }
 
 /// Puts a blocking command into the queues of its keys, or back to waiting if it had a turn. Its locks are held.
 fn enlist(node: &Node, request: &Request<'_>, wait: Wait) -> Pause {
-    if let Some(waiter) = request.waiter {
-        waiter.wait_again();
-        return Pause::Wait(Arc::clone(waiter), wait);
-    }
     let databases = node.keyspace.databases();
     let mut keys = Vec::with_capacity(wait.keys.len());
     for &index in &wait.keys {
@@ -305,6 +303,14 @@ fn enlist(node: &Node, request: &Request<'_>, wait: Wait) -> Pause {
         if !keys.contains(&row) {
             keys.push(row);
         }
+    }
+    if let Some(waiter) = request.waiter {
+        // Its rows are other ones now if its database was emptied or swapped after it was fed.
+        if waiter.keys() == keys {
+            waiter.wait_again();
+            return Pause::Wait(Arc::clone(waiter), wait);
+        }
+        node.keyspace.waiters().withdraw(waiter);
     }
     let waiter = Waiter::new(request.session.client.id, wait.wants, keys);
     node.keyspace.waiters().enlist(&waiter);
@@ -413,12 +419,8 @@ pub fn heavy(node: &Node, request: &Request<'_>, out: &mut Vec<u8>) -> Result<Ra
     node.keyspace.figures().count_heavy_run();
     let start = out.len();
     let epoch = node.keyspace.store().epoch();
-    let ended = match with_db(node, |db| heavy_on(node, db, request, out)) {
-        Ok(ended) => ended,
-        Err(reason) => Err(HeavyEnd::Stop(Stop::Unavailable(reason))),
-    };
-    match ended {
-        Ok(ran) => Ok(Ran { epoch, ..ran }),
+    match heavy_in_turn(node, request, out) {
+        Ok(ran) => Ok(ran),
         Err(HeavyEnd::Pause(pause)) => {
             out.truncate(start);
             Err(pause)
@@ -436,7 +438,7 @@ pub fn heavy(node: &Node, request: &Request<'_>, out: &mut Vec<u8>) -> Result<Ra
         Err(HeavyEnd::Stop(Stop::Unavailable(reason))) => {
             Ok(refuse(request, out, start, &unavailable_text(request, &reason)))
         }
-        Err(HeavyEnd::Stop(_)) => {
+        Err(HeavyEnd::Stop(_) | HeavyEnd::Closed | HeavyEnd::Conflicts) => {
             Ok(refuse(request, out, start, "ERR the command could not be run on the pool"))
         }
     }
@@ -445,6 +447,10 @@ pub fn heavy(node: &Node, request: &Request<'_>, out: &mut Vec<u8>) -> Result<Ra
 enum HeavyEnd {
     Stop(Stop),
     Pause(Pause),
+    /// The gate was closed when it wanted to commit.
+    Closed,
+    /// Others were in its way too often, or only a run under its locks can tell.
+    Conflicts,
 }
 
 impl From<Stop> for HeavyEnd {
@@ -453,17 +459,70 @@ impl From<Stop> for HeavyEnd {
     }
 }
 
-fn heavy_on(node: &Node, db: &Db, request: &Request<'_>, out: &mut Vec<u8>) -> Result<Ran, HeavyEnd> {
+/// The three ways of a heavy command. A reopen closes the gate and then waits until nobody uses the database: so the gate is
+/// waited for before the database is taken, never while it is held.
+fn heavy_in_turn(node: &Node, request: &Request<'_>, out: &mut Vec<u8>) -> Result<Ran, HeavyEnd> {
     let keyspace = &node.keyspace;
-    let start = out.len();
     let mut bench = Bench::default();
     if has_flag(node, request, Flag::Gate) {
         let _alone = keyspace.gate().close();
-        let view = db.newest(Tier::Disk);
-        return Ok(run_handler(node, request, view, Mode::Alone, &mut bench.scratch, out)?);
+        return on_db(node, |db| {
+            let view = db.newest(Tier::Disk);
+            Ok(run_handler(node, request, view, Mode::Alone, &mut bench.scratch, out)?)
+        });
     }
     make_plan(node, request, &mut bench.plan);
-    let holder = if request.waiter.is_some() { Holder::Turn } else { Holder::Pool };
+    let start = out.len();
+    loop {
+        match on_db(node, |db| heavy_from_snapshots(node, db, request, &mut bench, out)) {
+            Err(HeavyEnd::Closed) => {
+                out.truncate(start);
+                drop(keyspace.gate().enter_pool());
+            }
+            Err(HeavyEnd::Conflicts) => break,
+            ended => return ended,
+        }
+    }
+    out.truncate(start);
+    keyspace.figures().count_last_resort();
+    let _inside = keyspace.gate().enter_pool();
+    let held = keyspace.stripes().lock(&bench.plan, heavy_holder(request));
+    let sequence = held.sequence();
+    let ended = on_db(node, |db| {
+        Ok(run_handler(node, request, db.newest(Tier::Disk), Mode::Locked, &mut bench.scratch, out)?)
+    });
+    match ended {
+        Ok(mut ran) => {
+            ran.sequence = ran.sequence.max(sequence);
+            Ok(ran)
+        }
+        Err(HeavyEnd::Stop(Stop::Wait(wait))) => Err(HeavyEnd::Pause(enlist(node, request, wait))),
+        ended => ended,
+    }
+}
+
+fn heavy_holder(request: &Request<'_>) -> Holder {
+    if request.waiter.is_some() { Holder::Turn } else { Holder::Pool }
+}
+
+fn on_db(node: &Node, work: impl FnOnce(&Db) -> Result<Ran, HeavyEnd>) -> Result<Ran, HeavyEnd> {
+    // No reopen while the database is in use: the epoch is the one of what was read and written.
+    match with_db(node, |db| (work(db), node.keyspace.store().epoch())) {
+        Ok((ended, epoch)) => ended.map(|ran| Ran { epoch, ..ran }),
+        Err(reason) => Err(HeavyEnd::Stop(Stop::Unavailable(reason))),
+    }
+}
+
+/// Runs from a snapshot, then takes the locks and commits if nothing has changed since; a few times.
+fn heavy_from_snapshots(
+    node: &Node,
+    db: &Db,
+    request: &Request<'_>,
+    bench: &mut Bench,
+    out: &mut Vec<u8>,
+) -> Result<Ran, HeavyEnd> {
+    let keyspace = &node.keyspace;
+    let start = out.len();
     for _ in 0..HEAVY_ATTEMPTS_MAX {
         let snapshot = db.snapshot();
         let databases = keyspace.databases();
@@ -471,10 +530,7 @@ fn heavy_on(node: &Node, db: &Db, request: &Request<'_>, out: &mut Vec<u8>) -> R
         let finished = match call_handler(node, request, view, Mode::Heavy, &mut bench.scratch, out) {
             Ok(finished) => finished,
             // Only a run that holds its locks may wait, and only such a run knows that there is nothing to take.
-            Err(Stop::Wait(_)) => {
-                out.truncate(start);
-                break;
-            }
+            Err(Stop::Wait(_)) => return Err(HeavyEnd::Conflicts),
             Err(stop) => return Err(stop.into()),
         };
         if finished.call.txn.writes() == 0 {
@@ -482,8 +538,8 @@ fn heavy_on(node: &Node, db: &Db, request: &Request<'_>, out: &mut Vec<u8>) -> R
             ran.sequence = ran.sequence.max(snapshot.sequence());
             return Ok(ran);
         }
-        let _inside = keyspace.gate().enter_pool();
-        let held = keyspace.stripes().lock(&bench.plan, holder);
+        let Some(_inside) = keyspace.gate().enter(0) else { return Err(HeavyEnd::Closed) };
+        let held = keyspace.stripes().lock(&bench.plan, heavy_holder(request));
         if held.sequence() <= snapshot.sequence() && Arc::ptr_eq(&databases, &keyspace.databases()) {
             return Ok(commit(finished, out)?);
         }
@@ -491,16 +547,5 @@ fn heavy_on(node: &Node, db: &Db, request: &Request<'_>, out: &mut Vec<u8>) -> R
         out.truncate(start);
         keyspace.figures().count_conflict();
     }
-    keyspace.figures().count_last_resort();
-    let _inside = keyspace.gate().enter_pool();
-    let held = keyspace.stripes().lock(&bench.plan, holder);
-    let sequence = held.sequence();
-    match run_handler(node, request, db.newest(Tier::Disk), Mode::Locked, &mut bench.scratch, out) {
-        Ok(mut ran) => {
-            ran.sequence = ran.sequence.max(sequence);
-            Ok(ran)
-        }
-        Err(Stop::Wait(wait)) => Err(HeavyEnd::Pause(enlist(node, request, wait))),
-        Err(stop) => Err(stop.into()),
-    }
+    Err(HeavyEnd::Conflicts)
 }

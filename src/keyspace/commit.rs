@@ -45,6 +45,8 @@ struct CountChange {
 struct Consequences {
     counts: SmallVec<[CountChange; 2]>,
     dead: SmallVec<[DeadCollection; 2]>,
+    /// The earliest expiry hint filed.
+    hint_min_ms: Option<u64>,
     /// Changed keys: their row, stripe, and type now.
     changed: SmallVec<[(RowKey, StripeId, Option<DataType>); 2]>,
     /// Collections made and let go of within the run: their rows are not written at all.
@@ -149,7 +151,7 @@ impl Txn<'_> {
                     && before.and_then(|head| head.expiry).map(|old| old.hint_ms) != Some(expiry.hint_ms)
                 {
                     batch.put(db, Family::Ttl, &hint_row(expiry.hint_ms, state.key.row()), b"");
-                    self.keyspace.expiry.note_hint(expiry.hint_ms);
+                    all.hint_min_ms = Some(all.hint_min_ms.unwrap_or(u64::MAX).min(expiry.hint_ms));
                 }
             }
         }
@@ -234,6 +236,10 @@ impl Txn<'_> {
         }
         for change in &consequences.counts {
             change.database.set_count(change.stripe, change.after());
+        }
+        // Only now that the row is there: an expirer that passed its place before must come again.
+        if let Some(hint_ms) = consequences.hint_min_ms {
+            keyspace.expiry.note_hint(hint_ms);
         }
         for dead in &consequences.dead {
             keyspace.store.dead().insert(dead.place.version, sequence);

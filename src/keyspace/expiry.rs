@@ -120,6 +120,7 @@ impl super::Txn<'_> {
                     body,
                 };
                 self.save(&key, head)?;
+                self.unmark_changed(&key);
                 Ok(false)
             }
             _ => Ok(false),

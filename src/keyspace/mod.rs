@@ -13,6 +13,8 @@ pub mod expiry;
 mod figures;
 mod gate;
 pub mod gc;
+#[cfg(test)]
+mod model_tests;
 mod overlay;
 mod stripes;
 mod tuning;

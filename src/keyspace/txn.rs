@@ -571,12 +571,19 @@ impl<'k> Txn<'k> {
         Ok(live)
     }
 
-    /// Removes a key whose time is up. Unlike a client's delete of it, this counts as a change.
+    /// Removes a key whose time is up. No change to anybody: to clients it was gone before, and who watched it while it was there
+    /// is stopped by its time.
     pub(super) fn remove_expired(&mut self, key: &Key) -> Outcome {
-        let index = self.state(key)?;
-        self.scratch.states[index].changed = true;
+        self.state(key)?;
         self.scratch.overlay.delete(Family::Keys, &key.row);
         Ok(())
+    }
+
+    /// What the run has written to a key changes nothing that a client can see.
+    pub(super) fn unmark_changed(&mut self, key: &Key) {
+        if let Some(index) = self.scratch.find_state(&key.row) {
+            self.scratch.states[index].changed = false;
+        }
     }
 
     /// Changes only a key's expiry; the key must be the one loaded.

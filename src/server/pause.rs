@@ -37,9 +37,19 @@ struct Job {
 
 /// The same, with its place among the waiters.
 struct Held {
+    shared: Arc<Shared>,
     job: Job,
     waiter: Option<Arc<Waiter>>,
     turn: Option<Turn>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // Before its turn goes to the next: nobody is to find this one in the queue.
+        if let Some(waiter) = self.waiter.take() {
+            self.shared.node.keyspace.waiters().withdraw(&waiter);
+        }
+    }
 }
 
 /// The turn of a waiter on a key; while it lives, nobody else gets at the key's stripe.
@@ -83,7 +93,7 @@ impl Connection {
         mut pause: Pause,
     ) -> io::Result<()> {
         let job = Job { command, args, run, session: self.session.clone(), fed: None };
-        let mut held = Held { job, waiter: None, turn: None };
+        let mut held = Held { shared: Arc::clone(&self.shared), job, waiter: None, turn: None };
         let started_us = self.shared.node.clock.mono_us();
         let (mut cold_rounds, mut stalls) = (0, 0);
         let shared = Arc::clone(&self.shared);
@@ -156,17 +166,11 @@ impl Connection {
                 }
             };
         };
-        if let Some(waiter) = &held.waiter {
-            shared.node.keyspace.waiters().withdraw(waiter);
-        }
         let Some((ran, start)) = ended else {
             self.closing = true;
             return Ok(());
         };
-        if let Some(turn) = &mut held.turn {
-            turn.pass_on = ran.changed == 0;
-        }
-        drop(held.turn.take());
+        held.leave(&ran);
         let duration_us = shared.node.clock.mono_us() - started_us;
         self.finish(&shared.node.table.entries()[command], ran, start.min(self.output.len()), duration_us);
         Ok(())
@@ -333,6 +337,24 @@ impl Connection {
 }
 
 impl Held {
+    /// The command has run. A turn on a key that it did not touch, since another one of its keys had something by then, goes to
+    /// the next who waits for that key; for a key that it did touch, the commit has seen to that.
+    fn leave(&mut self, ran: &Ran) {
+        if let (Some(turn), Some(waiter)) = (&mut self.turn, &self.waiter) {
+            let stripes = self.shared.node.keyspace.stripes();
+            let on_stripe = |key: &RowKey| {
+                split_head_row(key).is_some_and(|(_, position, _)| StripeId::of(position) == turn.stripe)
+            };
+            let alone_on_stripe = waiter.keys().iter().filter(|key| on_stripe(key)).count() < 2;
+            let touched = stripes.sequence(turn.stripe) == ran.sequence && alone_on_stripe;
+            turn.pass_on = ran.changed == 0 || (waiter.keys().len() > 1 && !touched);
+        }
+        if let Some(waiter) = self.waiter.take() {
+            self.shared.node.keyspace.waiters().withdraw(&waiter);
+        }
+        drop(self.turn.take());
+    }
+
     /// The command as it stands: with its turn, if it has one.
     fn job(&self) -> Job {
         Job { fed: self.waiter.clone().filter(|_| self.turn.is_some()), ..self.job.clone() }

@@ -32,6 +32,11 @@ impl DeadSet {
         self.deaths.write().remove(&version);
     }
 
+    /// Nothing is known to be dead: a death may have been lost with the log, and what it killed is alive again.
+    pub(super) fn clear(&self) {
+        self.deaths.write().clear();
+    }
+
     /// How many dead versions still have rows.
     pub fn len(&self) -> usize {
         self.deaths.read().len()

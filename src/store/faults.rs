@@ -1,6 +1,7 @@
 //! Hooks by which tests make the disk slow, full or broken. All off unless a test turns them on; checking one costs a relaxed
 //! load, and only where the disk is about to be used.
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ pub struct Faults {
     read_delay_us: AtomicU64,
     wal_fails: AtomicBool,
     open_fails: AtomicBool,
+    loses_log: AtomicBool,
     stalls_left: AtomicI64,
     memory_reads_to_cold: AtomicI64,
     disk_reads: AtomicU64,
@@ -51,7 +53,17 @@ impl Faults {
     }
 
     pub(super) fn wal_fails(&self) -> bool {
-        self.wal_fails.load(Ordering::Relaxed)
+        let fails = self.wal_fails.load(Ordering::Relaxed);
+        if fails {
+            self.loses_log.store(true, Ordering::Relaxed);
+        }
+        fails
+    }
+
+    /// What was not flushed before an injected failure is lost at the reopen, as on a disk that really failed: closing the
+    /// handle would write it after all. True once for each failure.
+    pub(super) fn takes_loss(&self) -> bool {
+        self.loses_log.load(Ordering::Relaxed) && self.loses_log.swap(false, Ordering::Relaxed)
     }
 
     pub(super) fn refuses_open(&self) -> bool {
@@ -65,5 +77,21 @@ impl Faults {
     pub(super) fn takes_cold(&self) -> bool {
         self.memory_reads_to_cold.load(Ordering::Relaxed) > 0
             && self.memory_reads_to_cold.fetch_sub(1, Ordering::Relaxed) == 1
+    }
+}
+
+/// The log files of a database and their lengths.
+pub(super) fn log_lengths(folder: &Path) -> Vec<(PathBuf, u64)> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let logs = entries.flatten().filter(|entry| entry.path().extension().is_some_and(|end| end == "log"));
+    logs.filter_map(|entry| Some((entry.path(), entry.metadata().ok()?.len()))).collect()
+}
+
+/// Cuts files to these lengths.
+pub(super) fn cut_logs(logs: Vec<(PathBuf, u64)>) {
+    for (path, bytes) in logs {
+        if let Err(error) = std::fs::File::options().write(true).open(&path).and_then(|file| file.set_len(bytes)) {
+            tracing::warn!(path = %path.display(), %error, "a log could not be cut");
+        }
     }
 }

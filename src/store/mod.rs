@@ -232,8 +232,12 @@ impl Store {
             while Arc::strong_count(&old) > 1 {
                 std::thread::sleep(std::time::Duration::from_millis(1));
             }
+            let lost = self.faults.takes_loss().then(|| faults::log_lengths(&self.path));
             drop(old);
+            faults::cut_logs(lost.unwrap_or_default());
         }
+        // Before compactions can begin; whoever reads the system rows fills it again.
+        self.shared.dead.clear();
         match self.open_handle(false) {
             Ok(db) => {
                 self.install(db);

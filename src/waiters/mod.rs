@@ -105,6 +105,11 @@ impl Waiter {
         self.turn.lock().take()
     }
 
+    /// The keys (head rows) it waits for.
+    pub fn keys(&self) -> &[RowKey] {
+        &self.keys
+    }
+
     /// The client that waits.
     pub fn client(&self) -> u64 {
         self.client

@@ -5,7 +5,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from flow import WAIT_S, claim, connect, in_threads, key, run, wait_until
+from flow import WAIT_S, claim, connect, in_threads, key, needs, run, wait_until
 
 r = connect()
 END = "end"
@@ -146,6 +146,7 @@ def jobs_pushed_in_a_transaction_wake_a_worker_once_it_is_whole():
 
 
 @claim
+@needs("blmove", "lmove", "lrem")
 def a_job_in_work_is_kept_in_a_second_list_until_it_is_done():
     waiting, working = key("waiting"), key("working")
     r.rpush(waiting, "a", "b")
