@@ -287,7 +287,8 @@ fn refuse(request: &Request<'_>, out: &mut Vec<u8>, start: usize, text: &str) ->
     out.truncate(start);
     Reply::new(out, request.session.proto).error(text);
     // An EXEC that could not run has ended its transaction nevertheless.
-    let effects = if request.entry.name == "exec" { vec![Effect::EndMulti] } else { Vec::new() };
+    let ends = request.entry.name == "exec" && request.session.multi.is_some();
+    let effects = if ends { vec![Effect::EndMulti] } else { Vec::new() };
     Ran { failed: true, effects, ..Ran::default() }
 }
 

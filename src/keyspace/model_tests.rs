@@ -316,8 +316,12 @@ impl World {
     }
 
     fn flush_log(&mut self) {
+        let syncs = self.rng.below(2) == 0;
         let store = self.keyspace().store();
         store.flush_wal(store.with_db(|db| db.latest_sequence()).unwrap()).unwrap();
+        if syncs {
+            store.sync_wal().unwrap();
+        }
         self.flushed = self.model.clone();
     }
 
@@ -346,9 +350,9 @@ impl World {
                     database.retain(|_, entry| entry.expires_at_ms.is_none_or(|at_ms| at_ms > now_ms));
                 }
             }
-            15..=18 => self.collect(),
-            19..=20 => self.keyspace().hot().clear(),
-            21..=22 => {
+            15..=16 => self.collect(),
+            17 => self.keyspace().hot().clear(),
+            18..=22 => {
                 self.flush_log();
                 self.keyspace().store().chill().unwrap();
             }

@@ -3,7 +3,8 @@
 //! A filter does no reads. It looks at the version in a row's key and at this set, which the commit that kills a collection
 //! extends and which is rebuilt from the `gc` family at start. Compaction filters ignore snapshots, so a filter drops only what
 //! died before the oldest snapshot open when the compaction began, and nothing that died after it began: a snapshot opened
-//! meanwhile might still see that alive.
+//! meanwhile might still see that alive. Nor does it drop what died in a batch that is not on stable storage yet: its rows would be
+//! gone for good, and a crash could bring the collection back without them.
 
 use crate::encoding::row::{PLACE_LEN, Place, Version};
 use ahash::AHashMap;
@@ -13,12 +14,15 @@ use rocksdb::compaction_filter_factory::{CompactionFilterContext, CompactionFilt
 use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The dead versions and the open snapshots.
 #[derive(Debug, Default)]
 pub struct DeadSet {
     deaths: RwLock<AHashMap<Version, u64>>,
     snapshots: Mutex<BTreeMap<u64, usize>>,
+    /// Deaths up to this sequence outlive a crash.
+    safe_until: AtomicU64,
 }
 
 impl DeadSet {
@@ -35,6 +39,12 @@ impl DeadSet {
     /// Nothing is known to be dead: a death may have been lost with the log, and what it killed is alive again.
     pub(super) fn clear(&self) {
         self.deaths.write().clear();
+        self.safe_until.store(0, Ordering::Release);
+    }
+
+    /// The log is on stable storage up to this sequence.
+    pub(super) fn synced(&self, sequence: u64) {
+        self.safe_until.fetch_max(sequence, Ordering::AcqRel);
     }
 
     /// How many dead versions still have rows.
@@ -64,9 +74,10 @@ impl DeadSet {
     /// The rule for a compaction that begins now: what died at or before this sequence may go.
     fn droppable_until(&self) -> u64 {
         let newest_death = self.deaths.read().values().copied().max().unwrap_or(0);
+        let until = newest_death.min(self.safe_until.load(Ordering::Acquire));
         match self.snapshots.lock().keys().next() {
-            Some(&oldest) => newest_death.min(oldest.saturating_sub(1)),
-            None => newest_death,
+            Some(&oldest) => until.min(oldest.saturating_sub(1)),
+            None => until,
         }
     }
 
@@ -126,6 +137,9 @@ mod tests {
         let dead = DeadSet::default();
         dead.insert(Version(1), 10);
         dead.insert(Version(2), 20);
+        dead.synced(15);
+        assert_eq!(dead.droppable_until(), 15, "a crash could bring version 2 back");
+        dead.synced(100);
         assert_eq!(dead.droppable_until(), 20);
         dead.snapshot_opened(15);
         let until = dead.droppable_until();
@@ -141,6 +155,7 @@ mod tests {
     fn a_filter_drops_the_rows_of_dead_versions_only() {
         let dead = Arc::new(DeadSet::default());
         dead.insert(Version(1), 10);
+        dead.synced(10);
         let mut filter = DeadFilter { until: dead.droppable_until(), dead, last: None };
         let place =
             |version| Place { namespace: super::super::super::encoding::row::Namespace(0), slot: 0, version };

@@ -90,7 +90,9 @@ pub(super) fn log_lengths(folder: &Path) -> Vec<(PathBuf, u64)> {
 /// Cuts files to these lengths.
 pub(super) fn cut_logs(logs: Vec<(PathBuf, u64)>) {
     for (path, bytes) in logs {
-        if let Err(error) = std::fs::File::options().write(true).open(&path).and_then(|file| file.set_len(bytes)) {
+        if let Err(error) =
+            std::fs::File::options().write(true).open(&path).and_then(|file| file.set_len(bytes))
+        {
             tracing::warn!(path = %path.display(), %error, "a log could not be cut");
         }
     }

@@ -112,6 +112,7 @@ impl Store {
         let sequence = db.latest_sequence();
         self.flushed.store(sequence, Ordering::Release);
         self.synced.store(sequence, Ordering::Release);
+        self.shared.dead.synced(sequence);
         let read_only = db.is_read_only();
         self.handle.store(Some(Arc::new(db)));
         self.epoch.fetch_add(1, Ordering::AcqRel);
@@ -204,6 +205,7 @@ impl Store {
     pub fn sync_wal(&self) -> Result<u64, Unavailable> {
         let sequence = self.push_wal(true)?;
         self.synced.fetch_max(sequence, Ordering::AcqRel);
+        self.shared.dead.synced(sequence);
         Ok(sequence)
     }
 

@@ -7,7 +7,7 @@
 //! membership, scans by what the whole iteration gave, times to live with a tolerance (expiry is far ahead or in the past).
 //!
 //! `TUFF_DIFF_COMMANDS` (default 200000) says how many commands; `TUFF_DIFF_FAMILIES=string,hash` takes some families only;
-//! `TUFF_DIFF_WITHOUT=HSETEX,HGETEX` leaves commands out.
+//! `TUFF_DIFF_WITHOUT=COPY,MOVE` leaves commands out.
 
 mod families;
 mod shrink;

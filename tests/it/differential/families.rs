@@ -62,8 +62,6 @@ const HASHES: &[Entry] = &[
     (2, "HSCAN <hash> 0 [MATCH <pattern>] [COUNT <scancount>] [NOVALUES]", Scan),
     (3, "HGETDEL <hash> FIELDS 1 <field>", Exact),
     (1, "HGETDEL <hash> FIELDS {1|2} (<field>)+", Exact),
-    (1, "HGETEX <hash> FIELDS {1|2} (<field>)+", Exact),
-    (1, "HSETEX <hash> [FNX|FXX] FIELDS {1|2} (<field> <value>)+", Exact),
 ];
 
 const LISTS: &[Entry] = &[

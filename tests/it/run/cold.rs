@@ -82,6 +82,7 @@ fn a_fill_of_the_hot_tier_never_brings_back_an_old_value() {
     let house = House::start(&["--workers", "2"]);
     let acknowledged: Vec<AtomicI64> = (0..KEYS).map(|_| AtomicI64::new(-1)).collect();
     let over = AtomicBool::new(false);
+    house.client().ok("SET still there");
     std::thread::scope(|scope| {
         for part in 0..2 {
             let (house, acknowledged, over) = (&house, &acknowledged, &over);
@@ -101,6 +102,8 @@ fn a_fill_of_the_hot_tier_never_brings_back_an_old_value() {
                 let mut turn = 0;
                 while !over.load(Ordering::Relaxed) {
                     turn = (turn + 3) % KEYS;
+                    // Nobody writes this one, so each chill makes a read of it cold.
+                    assert_eq!(client.run("GET still").text(), "there");
                     let known = acknowledged[turn].load(Ordering::SeqCst);
                     let reply = client.run(&format!("GET key{turn}"));
                     let seen = reply.bytes().map_or(-1, |_| reply.text().parse().unwrap());
