@@ -11,8 +11,8 @@
 //! Times are unix milliseconds. `hint_at` is the time under which the key's row stands in the `ttl` family, always at or before
 //! `expires_at`, so that a longer expiry costs no second row.
 
-use super::Damaged;
 use super::row::{PLACE_LEN, Place};
+use super::{Damaged, Family};
 
 /// A key's data type. The numbers are on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,6 +42,18 @@ impl DataType {
             DataType::Zset => "zset",
             DataType::Hash => "hash",
             DataType::Stream => "stream",
+        }
+    }
+
+    /// The families in which the rows of a spread value of this type lie.
+    pub const fn families(self) -> &'static [Family] {
+        match self {
+            DataType::String => &[Family::Chunk],
+            DataType::List => &[Family::List],
+            DataType::Set => &[Family::Set],
+            DataType::Zset => &[Family::Member, Family::Score],
+            DataType::Hash => &[Family::Hash],
+            DataType::Stream => &[],
         }
     }
 

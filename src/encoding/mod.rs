@@ -37,12 +37,28 @@ pub enum Family {
     Gc = 5,
     /// Counters, namespaces, leases, the format version.
     System = 6,
+    /// Members of spread sets.
+    Set = 7,
+    /// Members of spread sorted sets, in the order of their hashes, with their scores.
+    Member = 8,
+    /// The same members in the order of their scores.
+    Score = 9,
 }
 
 impl Family {
     /// All families, in the order of their numbers.
-    pub const ALL: [Family; 7] =
-        [Family::Keys, Family::Hash, Family::List, Family::Chunk, Family::Ttl, Family::Gc, Family::System];
+    pub const ALL: [Family; 10] = [
+        Family::Keys,
+        Family::Hash,
+        Family::List,
+        Family::Chunk,
+        Family::Ttl,
+        Family::Gc,
+        Family::System,
+        Family::Set,
+        Family::Member,
+        Family::Score,
+    ];
 
     /// The column family's name in RocksDB.
     pub const fn name(self) -> &'static str {
@@ -54,12 +70,18 @@ impl Family {
             Family::Ttl => "ttl",
             Family::Gc => "gc",
             Family::System => "system",
+            Family::Set => "set",
+            Family::Member => "member",
+            Family::Score => "score",
         }
     }
 
     /// True for the families whose rows lie under a collection's `Place` and die with its version.
     pub const fn holds_elements(self) -> bool {
-        matches!(self, Family::Hash | Family::List | Family::Chunk)
+        matches!(
+            self,
+            Family::Hash | Family::List | Family::Chunk | Family::Set | Family::Member | Family::Score
+        )
     }
 }
 
@@ -72,7 +94,18 @@ mod tests {
         let families = Family::ALL.map(|family| (family as u8, family.name()));
         assert_eq!(
             families,
-            [(0, "keys"), (1, "hash"), (2, "list"), (3, "chunk"), (4, "ttl"), (5, "gc"), (6, "system")]
+            [
+                (0, "keys"),
+                (1, "hash"),
+                (2, "list"),
+                (3, "chunk"),
+                (4, "ttl"),
+                (5, "gc"),
+                (6, "system"),
+                (7, "set"),
+                (8, "member"),
+                (9, "score")
+            ]
         );
         assert_eq!(FORMAT_VERSION, 1);
     }

@@ -9,7 +9,6 @@ use super::Keyspace;
 use super::error::{Outcome, Stop};
 use crate::encoding::Family;
 use crate::encoding::gc::{DeadCollection, GcRow, exile_row, exiles_of};
-use crate::encoding::head::DataType;
 use crate::encoding::row::{Namespace, Place, RowKey, namespace_end};
 use crate::store::{Batch, Db, Direction, Tier, WriteError};
 use std::ops::ControlFlow;
@@ -33,16 +32,6 @@ impl Progress {
     /// Something has died.
     pub(super) fn notice(&self) {
         self.waiting.store(true, Ordering::Release);
-    }
-}
-
-/// The families in which a type's elements lie.
-fn families(data_type: DataType) -> &'static [Family] {
-    match data_type {
-        DataType::String => &[Family::Chunk],
-        DataType::List => &[Family::List],
-        DataType::Hash => &[Family::Hash],
-        DataType::Set | DataType::Zset | DataType::Stream => &[],
     }
 }
 
@@ -84,7 +73,7 @@ impl Keyspace {
     }
 
     fn remove_collection(&self, db: &Db, row: &RowKey, dead: &DeadCollection) -> Outcome {
-        for &family in families(dead.data_type) {
+        for &family in dead.data_type.families() {
             if dead.count >= RANGE_ROWS_MIN {
                 let mut batch = Batch::default();
                 batch.delete_range(db, family, &dead.place.prefix(), &dead.place.end());

@@ -140,7 +140,7 @@ fn family_options(family: Family, options: &StoreOptions, shared: &Shared) -> Op
     table.set_cache_index_and_filter_blocks_with_high_priority(true);
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
     match family {
-        Family::Keys | Family::Hash => table.set_bloom_filter(10.0, false),
+        Family::Keys | Family::Hash | Family::Set | Family::Member => table.set_bloom_filter(10.0, false),
         Family::Chunk => table.set_block_size(32 << 10),
         _ => {}
     }
@@ -153,7 +153,7 @@ fn family_options(family: Family, options: &StoreOptions, shared: &Shared) -> Op
         // Written with nearly every commit and read only at start: appending is all it need do.
         column.set_memtable_factory(rocksdb::MemtableFactory::Vector);
     }
-    if matches!(family, Family::Keys | Family::Hash) {
+    if matches!(family, Family::Keys | Family::Hash | Family::Set | Family::Member) {
         // A SET of a new key asks every memtable for it first: a Bloom filter answers for the skip list.
         column.set_memtable_prefix_bloom_ratio(0.1);
         column.set_memtable_whole_key_filtering(true);

@@ -3,13 +3,12 @@
 //! A whole value is its head's bytes, saved again. A spread value gets a new place, and each of its rows is written there: a row
 //! is the place, then what names the element within it, and that second part does not depend on the place.
 //!
-//! The rows are read in one scan before the first is written, for the scan and the writes are both the transaction's. Memory
+//! A family's rows are read in one scan before the first is written, for the scan and the writes are both the transaction's. Memory
 //! is twice the value's size then; a worker refuses large values and leaves them to the pool.
 
-use crate::encoding::Family;
 use crate::encoding::head::{Body, DataType, Spread};
 use crate::encoding::row::{PLACE_LEN, RowKey};
-use crate::keyspace::{Direction, Key, NewHead, Outcome, Stop, Txn};
+use crate::keyspace::{Direction, Key, NewHead, Outcome, Txn};
 use std::ops::ControlFlow;
 
 /// Bytes of a big string that count as one step of work.
@@ -37,34 +36,23 @@ fn copy_rows<'s>(
     data_type: DataType,
     spread: Spread<'s>,
 ) -> Outcome<Spread<'s>> {
-    let Some(family) = family_of(data_type) else {
-        return Err(Stop::Unavailable(format!("a spread {} has no rows to copy", data_type.name())));
-    };
     let steps = if data_type == DataType::String { spread.count / STRING_STEP_BYTES } else { spread.count };
     txn.expect_work(steps)?;
-    let mut rows = Rows::default();
-    txn.scan(family, &spread.place.prefix(), &spread.place.end(), Direction::Up, |row, value| {
-        rows.push(row.get(PLACE_LEN..).unwrap_or_default(), value);
-        Ok(ControlFlow::Continue(()))
-    })?;
     let place = txn.new_place(to);
-    let mut row = RowKey::from_slice(&place.prefix());
-    for (element, value) in rows.iter() {
-        row.truncate(PLACE_LEN);
-        row.extend_from_slice(element);
-        txn.put_element(to, family, &row, value)?;
+    for &family in data_type.families() {
+        let mut rows = Rows::default();
+        txn.scan(family, &spread.place.prefix(), &spread.place.end(), Direction::Up, |row, value| {
+            rows.push(row.get(PLACE_LEN..).unwrap_or_default(), value);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        let mut row = RowKey::from_slice(&place.prefix());
+        for (element, value) in rows.iter() {
+            row.truncate(PLACE_LEN);
+            row.extend_from_slice(element);
+            txn.put_element(to, family, &row, value)?;
+        }
     }
     Ok(Spread { place, ..spread })
-}
-
-/// Where the rows of a spread value of this type lie.
-fn family_of(data_type: DataType) -> Option<Family> {
-    match data_type {
-        DataType::String => Some(Family::Chunk),
-        DataType::List => Some(Family::List),
-        DataType::Hash => Some(Family::Hash),
-        DataType::Set | DataType::Zset | DataType::Stream => None,
-    }
 }
 
 /// Rows one after the other in one piece of memory.
