@@ -16,6 +16,7 @@ pub mod gc;
 #[cfg(test)]
 mod model_tests;
 mod overlay;
+mod ranks;
 mod stripes;
 mod tuning;
 mod txn;
