@@ -17,6 +17,8 @@ pub mod scan;
 pub mod server;
 pub mod string;
 pub mod transaction;
+mod wait;
+pub mod zset;
 
 use crate::dispatch::Command;
 use crate::dispatch::table::Table;
@@ -26,6 +28,7 @@ pub const FAMILIES: &[&[Command]] = &[
     string::COMMANDS,
     hash::COMMANDS,
     list::COMMANDS,
+    zset::COMMANDS,
     keys::COMMANDS,
     expire::COMMANDS,
     object::COMMANDS,
