@@ -222,6 +222,7 @@ fn lset(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let key = call.key(1);
     let stored = list::load(&mut call.txn, &key)?.ok_or(Error::NoSuchKey)?;
     let index = parse_i64(call.args.at(2)).ok_or(Error::NotInteger)?;
+    // Redis cuts the index to 32 bits here, so that 2^32 means the first element; that is not followed.
     let nth = nth_element(index, list::len(&stored)?).ok_or(Error::IndexOutOfRange)?;
     list::set(&mut call.txn, &key, &stored, nth, call.args.at(3))?;
     reply.ok();
@@ -246,7 +247,7 @@ fn linsert(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
 }
 
 fn lrem(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
-    let count = parse_i64(call.args.at(2)).ok_or(Error::NotInteger)?;
+    let count = parse_symmetric(call.args.at(2))?;
     let key = call.key(1);
     let Some(stored) = list::load(&mut call.txn, &key)? else {
         reply.integer(0);
@@ -257,6 +258,16 @@ fn lrem(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let removed = list::remove(&mut call.txn, &key, &stored, from, count_max, call.args.at(3))?;
     reply.integer(removed as i64);
     Ok(())
+}
+
+/// An integer whose negative is one, too.
+fn parse_symmetric(word: &[u8]) -> Outcome<i64> {
+    match parse_i64(word).ok_or(Error::NotInteger)? {
+        i64::MIN => {
+            fail("ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807")
+        }
+        number => Ok(number),
+    }
 }
 
 /// The options of LPOS.
@@ -279,12 +290,7 @@ fn parse_search(args: Args<'_>) -> Outcome<Search> {
             return Err(Error::Syntax.into());
         };
         if option.eq_ignore_ascii_case(b"rank") {
-            let rank = parse_i64(word).ok_or(Error::NotInteger)?;
-            if rank == i64::MIN {
-                return fail(
-                    "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
-                );
-            }
+            let rank = parse_symmetric(word)?;
             search.from = if rank < 0 { End::Back } else { End::Front };
             search.passed_over = match rank.unsigned_abs().checked_sub(1) {
                 Some(passed_over) => passed_over,
