@@ -14,8 +14,8 @@ pub struct Testbed {
 }
 
 impl Testbed {
-    /// A new one. Its clock stands still.
-    pub fn new() -> Testbed {
+    /// Opens one. Its clock stands still.
+    pub fn open() -> Testbed {
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::manual(1_000_000);
         let store = Store::open(folder.path(), StoreOptions::default()).unwrap();

@@ -14,7 +14,7 @@ struct World(Testbed);
 impl World {
     /// With packing off: a list is spread from its first element.
     fn spread() -> World {
-        let bed = Testbed::new();
+        let bed = Testbed::open();
         bed.keyspace.tuning().set_packing(false, 0);
         World(bed)
     }
