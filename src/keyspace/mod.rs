@@ -19,6 +19,8 @@ mod model_tests;
 mod overlay;
 mod ranks;
 mod stripes;
+#[cfg(test)]
+pub mod testbed;
 mod tuning;
 mod txn;
 mod watch;
