@@ -19,6 +19,7 @@ pub mod server;
 pub mod string;
 pub mod transaction;
 mod wait;
+pub mod zset;
 
 use crate::dispatch::Command;
 use crate::dispatch::table::Table;
@@ -29,6 +30,7 @@ pub const FAMILIES: &[&[Command]] = &[
     hash::COMMANDS,
     list::COMMANDS,
     list_moves::COMMANDS,
+    zset::COMMANDS,
     keys::COMMANDS,
     expire::COMMANDS,
     object::COMMANDS,

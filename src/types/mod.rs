@@ -6,3 +6,4 @@ pub mod keys;
 pub mod list;
 pub mod scan;
 pub mod string;
+pub mod zset;
