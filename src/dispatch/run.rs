@@ -246,9 +246,9 @@ pub fn attempt(
     let epoch = keyspace.store().epoch();
     let guard = match keyspace.store().db() {
         Ok(guard) => guard,
-        Err(error) => return Ok(refuse(request, out, start, &misconf_text(&error.0))),
+        Err(error) => return Ok(refuse(request, out, start, misconf_text(&error.0).as_bytes())),
     };
-    let Some(db) = guard.as_deref() else { return Ok(refuse(request, out, start, &misconf_text("closed"))) };
+    let Some(db) = guard.as_deref() else { return Ok(refuse(request, out, start, misconf_text("closed").as_bytes())) };
     let sequence = held.sequence();
     match run_handler(node, request, db.newest(Tier::Memory), Mode::Worker, &mut bench.scratch, out) {
         Ok(mut ran) => {
@@ -264,14 +264,14 @@ pub fn attempt(
                 Stop::Stall | Stop::Conflict => Err(Pause::Stall),
                 Stop::Wait(wait) => Err(enlist(node, request, wait)),
                 Stop::Error(error) => {
-                    let mut ran = refuse(request, out, start, &error.to_string());
+                    let mut ran = refuse(request, out, start, &error.to_bytes());
                     // An error, too, tells what the keys are.
                     ran.sequence = sequence;
                     ran.epoch = epoch;
                     Ok(ran)
                 }
                 Stop::Unavailable(reason) => {
-                    Ok(refuse(request, out, start, &unavailable_text(request, &reason)))
+                    Ok(refuse(request, out, start, unavailable_text(request, &reason).as_bytes()))
                 }
             }
         }
@@ -283,9 +283,9 @@ fn unavailable_text(request: &Request<'_>, reason: &str) -> String {
 }
 
 /// Writes an error as the reply.
-fn refuse(request: &Request<'_>, out: &mut Vec<u8>, start: usize, text: &str) -> Ran {
+fn refuse(request: &Request<'_>, out: &mut Vec<u8>, start: usize, text: &[u8]) -> Ran {
     out.truncate(start);
-    Reply::new(out, request.session.proto).error(text);
+    Reply::new(out, request.session.proto).error_bytes(text);
     // An EXEC that could not run has ended its transaction nevertheless.
     let ends = request.entry.name == "exec" && request.session.multi.is_some();
     let effects = if ends { vec![Effect::EndMulti] } else { Vec::new() };
@@ -427,7 +427,7 @@ pub fn heavy(node: &Node, request: &Request<'_>, out: &mut Vec<u8>) -> Result<Ra
             Err(pause)
         }
         Err(HeavyEnd::Stop(Stop::Error(error))) => {
-            let mut ran = refuse(request, out, start, &error.to_string());
+            let mut ran = refuse(request, out, start, &error.to_bytes());
             ran.sequence = with_db(node, Db::latest_sequence).unwrap_or(0);
             ran.epoch = epoch;
             Ok(ran)
@@ -437,10 +437,10 @@ pub fn heavy(node: &Node, request: &Request<'_>, out: &mut Vec<u8>) -> Result<Ra
             Err(Pause::Stall)
         }
         Err(HeavyEnd::Stop(Stop::Unavailable(reason))) => {
-            Ok(refuse(request, out, start, &unavailable_text(request, &reason)))
+            Ok(refuse(request, out, start, unavailable_text(request, &reason).as_bytes()))
         }
         Err(HeavyEnd::Stop(_) | HeavyEnd::Closed | HeavyEnd::Conflicts) => {
-            Ok(refuse(request, out, start, "ERR the command could not be run on the pool"))
+            Ok(refuse(request, out, start, b"ERR the command could not be run on the pool"))
         }
     }
 }
