@@ -155,7 +155,7 @@ fn run_apart(call: &mut Call<'_>, handler: Handler, reply: &mut Reply<'_>) -> Ou
 }
 
 fn write_error(reply: &mut Reply<'_>, error: &Error) {
-    reply.error(&error.to_string());
+    reply.error_bytes(&error.to_bytes());
 }
 
 fn watch(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {

@@ -263,7 +263,7 @@ pub fn join(
     match group.open(keyspace, runner.worker) {
         Ok(()) => {}
         Err(Shut::Gate) => return Err(Pause::Gate),
-        Err(Shut::Store(reason)) => return Ok(refuse(request, out, start, &misconf_text(&reason))),
+        Err(Shut::Store(reason)) => return Ok(refuse(request, out, start, misconf_text(&reason))),
     }
     make_plan(node, request, plan);
     let taken = group.take(keyspace, plan).map_err(Pause::Stripe)?;
@@ -282,16 +282,13 @@ pub fn join(
         }
         Err(stop) => {
             group.take_back(keyspace, &taken, &since);
-            let stop = match stop {
-                Stop::Error(error) => {
-                    let mut ran = refuse(request, out, start, &error.to_string());
-                    (ran.sequence, ran.epoch, ran.pending) = (taken.sequence, epoch, taken.overlaps);
-                    return Ok(ran);
-                }
-                stop => stop,
-            };
-            out.truncate(start);
-            stopped(node, request, stop, out, start)
+            // An error, too, tells what the keys are.
+            let tells = matches!(stop, Stop::Error(_));
+            let mut ran = stopped(node, request, stop, out, start)?;
+            if tells {
+                (ran.sequence, ran.epoch, ran.pending) = (taken.sequence, epoch, taken.overlaps);
+            }
+            Ok(ran)
         }
     }
 }
@@ -304,13 +301,14 @@ fn stopped(
     out: &mut Vec<u8>,
     start: usize,
 ) -> Result<Ran, Pause> {
+    out.truncate(start);
     match stop {
         Stop::Cold => Err(Pause::Cold),
         Stop::Heavy => Err(Pause::Heavy),
         Stop::Stall | Stop::Conflict => Err(Pause::Stall),
         Stop::Wait(wait) => Err(enlist(node, request, wait)),
-        Stop::Error(error) => Ok(refuse(request, out, start, &error.to_string())),
-        Stop::Unavailable(reason) => Ok(refuse(request, out, start, &unavailable_text(request, &reason))),
+        Stop::Error(error) => Ok(refuse(request, out, start, error.to_bytes())),
+        Stop::Unavailable(reason) => Ok(refuse(request, out, start, unavailable_text(request, &reason))),
     }
 }
 
@@ -341,9 +339,9 @@ pub fn attempt(
     let epoch = keyspace.store().epoch();
     let guard = match keyspace.store().db() {
         Ok(guard) => guard,
-        Err(error) => return Ok(refuse(request, out, start, &misconf_text(&error.0))),
+        Err(error) => return Ok(refuse(request, out, start, misconf_text(&error.0))),
     };
-    let Some(db) = guard.as_deref() else { return Ok(refuse(request, out, start, &misconf_text("closed"))) };
+    let Some(db) = guard.as_deref() else { return Ok(refuse(request, out, start, misconf_text("closed"))) };
     let sequence = held.sequence();
     match run_handler(node, request, db.newest(Tier::Memory), Mode::Worker, &mut bench.scratch, out) {
         Ok(mut ran) => {
@@ -352,7 +350,6 @@ pub fn attempt(
             Ok(ran)
         }
         Err(stop) => {
-            out.truncate(start);
             // An error, too, tells what the keys are.
             let tells = matches!(stop, Stop::Error(_));
             let mut ran = stopped(node, request, stop, out, start)?;
@@ -369,9 +366,9 @@ fn unavailable_text(request: &Request<'_>, reason: &str) -> String {
 }
 
 /// Writes an error as the reply.
-fn refuse(request: &Request<'_>, out: &mut Vec<u8>, start: usize, text: &str) -> Ran {
+fn refuse(request: &Request<'_>, out: &mut Vec<u8>, start: usize, text: impl AsRef<[u8]>) -> Ran {
     out.truncate(start);
-    Reply::new(out, request.session.proto).error(text);
+    Reply::new(out, request.session.proto).error_bytes(text.as_ref());
     // An EXEC that could not run has ended its transaction nevertheless.
     let ends = request.entry.name == "exec" && request.session.multi.is_some();
     let effects = if ends { vec![Effect::EndMulti] } else { Vec::new() };
@@ -514,7 +511,7 @@ pub fn heavy(node: &Node, request: &Request<'_>, out: &mut Vec<u8>) -> Result<Ra
             Err(pause)
         }
         Err(HeavyEnd::Stop(Stop::Error(error))) => {
-            let mut ran = refuse(request, out, start, &error.to_string());
+            let mut ran = refuse(request, out, start, error.to_bytes());
             ran.sequence = with_db(node, Db::latest_sequence).unwrap_or(0);
             ran.epoch = epoch;
             Ok(ran)
@@ -524,10 +521,10 @@ pub fn heavy(node: &Node, request: &Request<'_>, out: &mut Vec<u8>) -> Result<Ra
             Err(Pause::Stall)
         }
         Err(HeavyEnd::Stop(Stop::Unavailable(reason))) => {
-            Ok(refuse(request, out, start, &unavailable_text(request, &reason)))
+            Ok(refuse(request, out, start, unavailable_text(request, &reason)))
         }
         Err(HeavyEnd::Stop(_) | HeavyEnd::Closed | HeavyEnd::Conflicts) => {
-            Ok(refuse(request, out, start, "ERR the command could not be run on the pool"))
+            Ok(refuse(request, out, start, b"ERR the command could not be run on the pool"))
         }
     }
 }
