@@ -12,6 +12,7 @@ pub mod hash;
 pub mod info;
 pub mod keys;
 pub mod list;
+pub mod list_moves;
 pub mod object;
 pub mod scan;
 pub mod server;
@@ -28,6 +29,7 @@ pub const FAMILIES: &[&[Command]] = &[
     string::COMMANDS,
     hash::COMMANDS,
     list::COMMANDS,
+    list_moves::COMMANDS,
     zset::COMMANDS,
     keys::COMMANDS,
     expire::COMMANDS,

@@ -273,10 +273,9 @@ fn debug_request(args: Args<'_>) -> Outcome<DebugRequest> {
         }
         _ => {
             let said = args.at(1);
-            let said = String::from_utf8_lossy(said.get(..said.len().min(128)).unwrap_or_default());
-            let text =
-                format!("ERR unknown subcommand or wrong number of arguments for '{said}'. Try DEBUG HELP.");
-            Err(Error::Text(text.into()).into())
+            let said = said.get(..said.len().min(128)).unwrap_or_default();
+            let before = "ERR unknown subcommand or wrong number of arguments for '";
+            Err(Error::quoting(before, said, "'. Try DEBUG HELP.").into())
         }
     }
 }

@@ -104,6 +104,7 @@ fn exec_one<'c>(call: &mut Call<'c>, args: Args<'c>, reply: &mut Reply<'_>) -> O
         return Err(Stop::Unavailable("a queued command is unknown".to_owned()));
     };
     call.args = args;
+    call.txn.next_command();
     call.txn.set_quiet(call.session.no_touch);
     call.txn.set_counting(spec.flags.has(ReadOnly));
     // HELLO among the commands changes how those behind it answer.
@@ -128,11 +129,11 @@ fn proto_of(call: &Call<'_>, first: Proto) -> Proto {
 
 /// Runs a command such that its failure is its own: its writes, effects and reply are taken back, the error is its reply.
 fn run_apart(call: &mut Call<'_>, handler: Handler, reply: &mut Reply<'_>) -> Outcome {
-    let (mark, effects_len, reply_len) = (call.txn.mark(), call.effects.len(), reply.len());
+    let (before, effects_len, reply_len) = (call.txn.savepoint(), call.effects.len(), reply.len());
     match handler(call, reply) {
         Ok(()) => Ok(()),
         Err(Stop::Error(error)) => {
-            call.txn.rewind(mark);
+            call.txn.rewind(&before);
             call.effects.truncate(effects_len);
             reply.truncate(reply_len);
             write_error(reply, &error);
@@ -140,7 +141,7 @@ fn run_apart(call: &mut Call<'_>, handler: Handler, reply: &mut Reply<'_>) -> Ou
         }
         // A command that would wait answers at once as if its time were up.
         Err(Stop::Wait(wait)) => {
-            call.txn.rewind(mark);
+            call.txn.rewind(&before);
             call.effects.truncate(effects_len);
             reply.truncate(reply_len);
             match wait.on_timeout {
@@ -154,7 +155,7 @@ fn run_apart(call: &mut Call<'_>, handler: Handler, reply: &mut Reply<'_>) -> Ou
 }
 
 fn write_error(reply: &mut Reply<'_>, error: &Error) {
-    reply.error(&error.to_string());
+    reply.error_bytes(&error.to_bytes());
 }
 
 fn watch(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {

@@ -309,7 +309,7 @@ impl Config {
     pub fn workers(&self) -> usize {
         const INDEX: usize = index_of(&TABLE, "workers");
         match usize::try_from(self.number(INDEX)) {
-            Ok(0) | Err(_) => self.cores,
+            Ok(0) | Err(_) => self.cores.min(255),
             Ok(workers) => workers,
         }
     }

@@ -55,7 +55,9 @@ impl Config {
         for (given, text) in pairs {
             let (index, name) =
                 find(given).filter(|&(index, _)| TABLE[index].is_setting()).ok_or_else(|| {
-                    format!("ERR Unknown option or number of arguments for CONFIG SET - '{given}'")
+                    // As in Redis, the name ends at a zero byte.
+                    let shown = given.split('\0').next().unwrap_or_default();
+                    format!("ERR Unknown option or number of arguments for CONFIG SET - '{shown}'")
                 })?;
             if let Some(reason) = self.refusal(index) {
                 return Err(failure(name, reason));

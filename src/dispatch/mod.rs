@@ -5,6 +5,7 @@
 //! by name. `node` is what all connections of a server share.
 
 pub mod docs;
+pub mod group;
 pub mod keyspec;
 pub mod node;
 pub mod run;

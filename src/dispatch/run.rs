@@ -1,10 +1,12 @@
 //! The run: a request through gates, locks, handler and commit.
 //!
-//! `prepare` decides without touching data: an error, a place in MULTI's queue, or a command to run. `attempt` runs it on a worker
-//! and never waits: what stands in the way comes back as a `Pause`, everything gathered is dropped, and the connection sees
+//! `prepare` decides without touching data: an error, a place in MULTI's queue, or a command to run. `join` runs it on a worker as
+//! one of a group that is committed together (`group`), `attempt` runs and commits it by itself. Neither
+//! ever waits: what stands in the way comes back as a `Pause`, everything gathered is dropped, and the connection sees
 //! to it (`server::connection`) and tries again. `dry` warms the block cache on the pool; `probe` tells, on the worker, whether that
 //! is needed. `heavy` runs a command on the pool, at first from a snapshot without locks, at last under them.
 
+use super::group::{Group, Shut};
 use super::node::Node;
 use super::spec::Flag;
 use super::table::{Entry, Unknown};
@@ -13,7 +15,7 @@ use crate::base::random::Rng;
 use crate::encoding::row::Position;
 use crate::keyspace::{
     Committed, Error, Holder, LockPlan, Mode, Outcome, RunIdentity, Scratch, Stop, StripeId, TimeoutReply,
-    Wait,
+    Txn, Wait, Writer,
 };
 use crate::resp::{Args, Reply};
 use crate::session::{Effect, Session};
@@ -64,6 +66,10 @@ pub struct Ran {
     pub changed: usize,
     /// The opening of the store it ran on; 0 when it ran on none.
     pub epoch: u64,
+    /// It is one of an open group: its reply rests on what is not committed yet.
+    pub pending: bool,
+    /// The group must be settled before the next command.
+    pub urgent: bool,
 }
 
 /// What a thread keeps from run to run.
@@ -71,6 +77,17 @@ pub struct Ran {
 pub struct Bench {
     scratch: Scratch,
     plan: LockPlan,
+    /// The commands that will be committed together.
+    pub group: Group,
+}
+
+impl Bench {
+    /// For a worker; a pool thread has the default.
+    pub fn of_worker(number: usize) -> Bench {
+        let writer = Writer::worker(number);
+        let (scratch, group) = (Scratch::of_writer(writer), Group::of_writer(writer));
+        Bench { scratch, group, plan: LockPlan::default() }
+    }
 }
 
 /// Who runs a command, and on whose behalf.
@@ -220,7 +237,83 @@ fn make_plan(node: &Node, request: &Request<'_>, plan: &mut LockPlan) {
     plan.seal();
 }
 
-/// Runs a request on a worker. The reply is appended to `out`; on a pause nothing is.
+/// Whether a request may be one of a group. EXEC and blocking commands run by themselves; so do commands without keys, for they may
+/// look at figures that only a commit moves, and a waiter's turn, which must be over with its commit.
+pub fn can_join(request: &Request<'_>) -> bool {
+    let spec = request.entry.spec;
+    let alone = [Flag::Blocking, Flag::Heavy, Flag::Gate].into_iter().any(|flag| spec.flags.has(flag));
+    spec.has_keys() && !alone && request.entry.name != "exec" && request.waiter.is_none()
+}
+
+/// Runs a request on a worker as one of the worker's group. The reply is appended to `out`; on a pause nothing is, and the group
+/// must be settled before anything is done about it.
+pub fn join(
+    runner: &Runner<'_>,
+    bench: &mut Bench,
+    request: &Request<'_>,
+    out: &mut Vec<u8>,
+) -> Result<Ran, Pause> {
+    let node = runner.node;
+    let keyspace = &node.keyspace;
+    if !bench.group.is_open() && request.entry.spec.flags.has(Flag::ReadOnly) {
+        return attempt(runner, bench, request, out);
+    }
+    let Bench { plan, group, .. } = bench;
+    let start = out.len();
+    match group.open(keyspace, runner.worker) {
+        Ok(()) => {}
+        Err(Shut::Gate) => return Err(Pause::Gate),
+        Err(Shut::Store(reason)) => return Ok(refuse(request, out, start, misconf_text(&reason))),
+    }
+    make_plan(node, request, plan);
+    let taken = group.take(keyspace, plan).map_err(Pause::Stripe)?;
+    let since = group.scratch.savepoint();
+    let epoch = group.epoch();
+    let Some((db, scratch)) = group.parts() else { return Err(Pause::Gate) };
+    let txn = keyspace.begin_behind(db.newest(Tier::Memory), Mode::Worker, request.run, scratch);
+    match call_handler(node, request, txn, out) {
+        Ok(finished) => {
+            let effects = finished.call.effects;
+            let urgent = !effects.is_empty() || group.is_urgent(keyspace, &since);
+            let pending = group.leave(keyspace, &taken, &since);
+            let failed = out.get(start) == Some(&b'-');
+            let sequence = taken.sequence.max(group.seen_sequence());
+            Ok(Ran { sequence, effects, failed, epoch, pending, urgent, ..Ran::default() })
+        }
+        Err(stop) => {
+            group.take_back(keyspace, &taken, &since);
+            // An error, too, tells what the keys are.
+            let tells = matches!(stop, Stop::Error(_));
+            let mut ran = stopped(node, request, stop, out, start)?;
+            if tells {
+                (ran.sequence, ran.epoch, ran.pending) = (taken.sequence, epoch, taken.overlaps);
+            }
+            Ok(ran)
+        }
+    }
+}
+
+/// What a run that came to no end on a worker means for its connection.
+fn stopped(
+    node: &Node,
+    request: &Request<'_>,
+    stop: Stop,
+    out: &mut Vec<u8>,
+    start: usize,
+) -> Result<Ran, Pause> {
+    out.truncate(start);
+    match stop {
+        Stop::Cold => Err(Pause::Cold),
+        Stop::Heavy => Err(Pause::Heavy),
+        Stop::Stall | Stop::Conflict => Err(Pause::Stall),
+        Stop::Wait(wait) => Err(enlist(node, request, wait)),
+        Stop::Error(error) => Ok(refuse(request, out, start, error.to_bytes())),
+        Stop::Unavailable(reason) => Ok(refuse(request, out, start, unavailable_text(request, &reason))),
+    }
+}
+
+/// Runs a request on a worker and commits it. The reply is appended to `out`; on a pause nothing is. The worker's group must have been
+/// settled, unless the request only reads and the group is not open.
 pub fn attempt(
     runner: &Runner<'_>,
     bench: &mut Bench,
@@ -246,9 +339,9 @@ pub fn attempt(
     let epoch = keyspace.store().epoch();
     let guard = match keyspace.store().db() {
         Ok(guard) => guard,
-        Err(error) => return Ok(refuse(request, out, start, &misconf_text(&error.0))),
+        Err(error) => return Ok(refuse(request, out, start, misconf_text(&error.0))),
     };
-    let Some(db) = guard.as_deref() else { return Ok(refuse(request, out, start, &misconf_text("closed"))) };
+    let Some(db) = guard.as_deref() else { return Ok(refuse(request, out, start, misconf_text("closed"))) };
     let sequence = held.sequence();
     match run_handler(node, request, db.newest(Tier::Memory), Mode::Worker, &mut bench.scratch, out) {
         Ok(mut ran) => {
@@ -257,23 +350,13 @@ pub fn attempt(
             Ok(ran)
         }
         Err(stop) => {
-            out.truncate(start);
-            match stop {
-                Stop::Cold => Err(Pause::Cold),
-                Stop::Heavy => Err(Pause::Heavy),
-                Stop::Stall | Stop::Conflict => Err(Pause::Stall),
-                Stop::Wait(wait) => Err(enlist(node, request, wait)),
-                Stop::Error(error) => {
-                    let mut ran = refuse(request, out, start, &error.to_string());
-                    // An error, too, tells what the keys are.
-                    ran.sequence = sequence;
-                    ran.epoch = epoch;
-                    Ok(ran)
-                }
-                Stop::Unavailable(reason) => {
-                    Ok(refuse(request, out, start, &unavailable_text(request, &reason)))
-                }
+            // An error, too, tells what the keys are.
+            let tells = matches!(stop, Stop::Error(_));
+            let mut ran = stopped(node, request, stop, out, start)?;
+            if tells {
+                (ran.sequence, ran.epoch) = (sequence, epoch);
             }
+            Ok(ran)
         }
     }
 }
@@ -283,13 +366,14 @@ fn unavailable_text(request: &Request<'_>, reason: &str) -> String {
 }
 
 /// Writes an error as the reply.
-fn refuse(request: &Request<'_>, out: &mut Vec<u8>, start: usize, text: &str) -> Ran {
+fn refuse(request: &Request<'_>, out: &mut Vec<u8>, start: usize, text: impl AsRef<[u8]>) -> Ran {
     out.truncate(start);
-    Reply::new(out, request.session.proto).error(text);
+    Reply::new(out, request.session.proto).error_bytes(text.as_ref());
     // An EXEC that could not run has ended its transaction nevertheless.
     let ends = request.entry.name == "exec" && request.session.multi.is_some();
     let effects = if ends { vec![Effect::EndMulti] } else { Vec::new() };
-    Ran { failed: true, effects, ..Ran::default() }
+    let urgent = !effects.is_empty();
+    Ran { failed: true, effects, urgent, ..Ran::default() }
 }
 
 /// Puts a blocking command into the queues of its keys, or back to waiting if it had a turn. Its locks are held.
@@ -336,7 +420,8 @@ fn run_handler(
     scratch: &mut Scratch,
     out: &mut Vec<u8>,
 ) -> Outcome<Ran> {
-    let call = call_handler(node, request, view, mode, scratch, out)?;
+    let txn = node.keyspace.begin(view, mode, request.run, scratch);
+    let call = call_handler(node, request, txn, out)?;
     commit(call, out)
 }
 
@@ -344,7 +429,7 @@ fn commit(call: Finished<'_>, out: &[u8]) -> Outcome<Ran> {
     let Finished { call, start } = call;
     let effects = call.effects;
     let Committed { sequence, changed } = call.txn.commit()?;
-    Ok(Ran { sequence, effects, failed: out.get(start) == Some(&b'-'), changed, epoch: 0 })
+    Ok(Ran { sequence, effects, failed: out.get(start) == Some(&b'-'), changed, ..Ran::default() })
 }
 
 /// A handler's call that has written its reply and waits for its commit.
@@ -356,16 +441,13 @@ struct Finished<'c> {
 fn call_handler<'c>(
     node: &'c Node,
     request: &Request<'c>,
-    view: View<'c>,
-    mode: Mode,
-    scratch: &'c mut Scratch,
+    mut txn: Txn<'c>,
     out: &mut Vec<u8>,
 ) -> Outcome<Finished<'c>> {
     let Some(handler) = request.entry.spec.handler else {
         return Err(Error::Arity(request.entry.name.into()).into());
     };
     let start = out.len();
-    let mut txn = node.keyspace.begin(view, mode, request.run, scratch);
     txn.set_quiet(request.session.no_touch);
     txn.set_counting(request.entry.spec.flags.has(Flag::ReadOnly));
     let mut call = Call {
@@ -391,7 +473,8 @@ pub fn probe(node: &Node, bench: &mut Bench, request: &Request<'_>, out: &mut Ve
     let start = out.len();
     let cold = with_db(node, |db| {
         let view = db.newest(Tier::Memory);
-        matches!(call_handler(node, request, view, Mode::Dry, &mut bench.scratch, out), Err(Stop::Cold))
+        let txn = node.keyspace.begin(view, Mode::Dry, request.run, &mut bench.scratch);
+        matches!(call_handler(node, request, txn, out), Err(Stop::Cold))
     });
     out.truncate(start);
     cold.unwrap_or(false)
@@ -404,7 +487,8 @@ pub fn dry(node: &Node, request: &Request<'_>) {
     let ended = with_db(node, |db| {
         let snapshot = db.snapshot();
         let view = View { db, snapshot: Some(&snapshot), tier: Tier::Disk };
-        call_handler(node, request, view, Mode::Dry, &mut scratch, &mut out).map(|_| ())
+        let txn = node.keyspace.begin(view, Mode::Dry, request.run, &mut scratch);
+        call_handler(node, request, txn, &mut out).map(|_| ())
     });
     if let Ok(Err(Stop::Unavailable(reason))) = ended {
         tracing::warn!(command = request.entry.name, reason, "a dry run failed");
@@ -427,7 +511,7 @@ pub fn heavy(node: &Node, request: &Request<'_>, out: &mut Vec<u8>) -> Result<Ra
             Err(pause)
         }
         Err(HeavyEnd::Stop(Stop::Error(error))) => {
-            let mut ran = refuse(request, out, start, &error.to_string());
+            let mut ran = refuse(request, out, start, error.to_bytes());
             ran.sequence = with_db(node, Db::latest_sequence).unwrap_or(0);
             ran.epoch = epoch;
             Ok(ran)
@@ -437,10 +521,10 @@ pub fn heavy(node: &Node, request: &Request<'_>, out: &mut Vec<u8>) -> Result<Ra
             Err(Pause::Stall)
         }
         Err(HeavyEnd::Stop(Stop::Unavailable(reason))) => {
-            Ok(refuse(request, out, start, &unavailable_text(request, &reason)))
+            Ok(refuse(request, out, start, unavailable_text(request, &reason)))
         }
         Err(HeavyEnd::Stop(_) | HeavyEnd::Closed | HeavyEnd::Conflicts) => {
-            Ok(refuse(request, out, start, "ERR the command could not be run on the pool"))
+            Ok(refuse(request, out, start, b"ERR the command could not be run on the pool"))
         }
     }
 }
@@ -528,7 +612,8 @@ fn heavy_from_snapshots(
         let snapshot = db.snapshot();
         let databases = keyspace.databases();
         let view = View { db, snapshot: Some(&snapshot), tier: Tier::Disk };
-        let finished = match call_handler(node, request, view, Mode::Heavy, &mut bench.scratch, out) {
+        let txn = keyspace.begin(view, Mode::Heavy, request.run, &mut bench.scratch);
+        let finished = match call_handler(node, request, txn, out) {
             Ok(finished) => finished,
             // Only a run that holds its locks may wait, and only such a run knows that there is nothing to take.
             Err(Stop::Wait(_)) => return Err(HeavyEnd::Conflicts),

@@ -32,7 +32,10 @@ pub struct Overlay {
 
 /// A place to go back to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mark(usize);
+pub struct Mark {
+    entries: usize,
+    arena: usize,
+}
 
 /// A written row: its family, key, and value unless removed.
 pub type Written<'o> = (Family, &'o [u8], Option<&'o [u8]>);
@@ -41,6 +44,11 @@ impl Overlay {
     /// True when nothing was written.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Bytes of keys and values, superseded ones included.
+    pub fn bytes(&self) -> usize {
+        self.arena.len()
     }
 
     /// Entries, superseded ones included.
@@ -169,18 +177,23 @@ impl Overlay {
 
     /// The present place.
     pub fn mark(&self) -> Mark {
-        Mark(self.entries.len())
+        Mark { entries: self.entries.len(), arena: self.arena.len() }
     }
 
     /// Takes back everything since `mark`.
     pub fn rewind(&mut self, mark: Mark) {
-        while self.entries.len() > mark.0 {
+        // Whatever a write that did not come to its end has left.
+        if self.entries.len() == mark.entries {
+            self.arena.truncate(mark.arena);
+            return;
+        }
+        while self.entries.len() > mark.entries {
             let Some(entry) = self.entries.pop() else { break };
             if let Some(previous) = self.entries.get_mut(entry.previous as usize) {
                 previous.superseded = false;
             }
-            self.arena.truncate(entry.row.start);
         }
+        self.arena.truncate(mark.arena);
         self.index.clear();
         if self.entries.len() > LINEAR_MAX {
             for number in 0..self.entries.len() as u32 {

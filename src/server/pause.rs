@@ -184,7 +184,9 @@ impl Connection {
         let start = self.output.len();
         let job = held.job();
         let request = job.request(&shared);
-        let ran = run::attempt(&runner, &mut self.bench.borrow_mut(), &request, &mut self.output)?;
+        let mut bench = self.bench.borrow_mut();
+        bench.group.settle(&node.keyspace, &node.clock);
+        let ran = run::attempt(&runner, &mut bench, &request, &mut self.output)?;
         Ok((ran, start))
     }
 

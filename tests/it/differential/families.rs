@@ -73,6 +73,17 @@ const LISTS: &[Entry] = &[
     (3, "LLEN <list>", Exact),
     (6, "LRANGE <list> <index> <index>", Exact),
     (2, "LRANGE <list> 0 -1", Exact),
+    // Elements from few, so that looking for one finds it.
+    (8, "{LPUSH|RPUSH} <list> (<field>)+ (<field>)+", Exact),
+    (6, "LINSERT <list> {BEFORE|AFTER} <field> {<field>|<value>}", Exact),
+    (4, "LREM <list> {0|<index>} <field>", Exact),
+    (4, "LSET <list> {0|1|2|3|-1|-2|-3|9|-9|20|x} {<field>|<value>}", Exact),
+    (3, "LINDEX <list> <index>", Exact),
+    (2, "LTRIM <list> {0|1|<index>} {-1|-2|-3|<index>}", Exact),
+    (3, "LPOS <list> <field> [RANK <index>] [COUNT <count>] [MAXLEN <count>]", Exact),
+    (4, "LMOVE <list> <list> {LEFT|RIGHT} {LEFT|RIGHT}", Exact),
+    (2, "RPOPLPUSH <list> <list>", Exact),
+    (2, "LMPOP {1|2} (<list>)+ {LEFT|RIGHT} [COUNT <count>]", Exact),
 ];
 
 const ZSETS: &[Entry] = &[
