@@ -109,8 +109,9 @@ pub fn add<'a>(
     let tuning = txn.keyspace().tuning();
     let (entries_max, value_bytes_max) = (tuning.zset_entries_max(), tuning.zset_value_bytes_max());
     let mut head = Unfinished::of(stored);
-    // Redis chooses the form by what is announced: of a new one all, of an old one only the number.
-    let is_long = stored.is_none() && given.clone().any(|(_, member)| member.len() > value_bytes_max);
+    // Redis chooses a new one's form by the first member and by how many are announced.
+    let is_long =
+        stored.is_none() && given.clone().next().is_some_and(|(_, member)| member.len() > value_bytes_max);
     if is_long || given.len() > entries_max {
         head.note |= NOTE_SKIPLIST;
     }
