@@ -1,6 +1,7 @@
 //! The `tuff` program: reads the command line, starts what it asks for, and waits for the end.
 
 use clap::{Parser, Subcommand};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tuffdb::base::clock::Clock;
@@ -65,8 +66,7 @@ fn main() -> ExitCode {
 
 fn serve(config: Arc<Config>) -> Result<(), Box<dyn std::error::Error>> {
     let mut server = Server::start(config, tuffdb::commands::table(), Clock::system())?;
-    let addresses: Vec<_> = server.addresses().iter().map(ToString::to_string).collect();
-    tracing::info!("ready to accept connections on {}", addresses.join(" and "));
+    tracing::info!("{}", ready_line(server.addresses()));
     server.watch_signals()?;
     loop {
         let mode = server.wait_for_shutdown();
@@ -78,6 +78,19 @@ fn serve(config: Arc<Config>) -> Result<(), Box<dyn std::error::Error>> {
     tracing::info!("shutting down");
     server.end()?;
     Ok(())
+}
+
+/// One line that says where clients find the server.
+fn ready_line(addresses: &[SocketAddr]) -> String {
+    let names: Vec<_> = addresses
+        .iter()
+        .map(|address| match address.ip().is_unspecified() {
+            true if address.is_ipv6() => format!("port {} of every IPv6 address", address.port()),
+            true => format!("port {} of every IPv4 address", address.port()),
+            false => address.to_string(),
+        })
+        .collect();
+    format!("ready to accept connections on {}", names.join(" and "))
 }
 
 fn start_logging(config: &Config) -> std::io::Result<()> {
@@ -107,5 +120,21 @@ fn raise_descriptor_limit(wanted: u64) {
         ),
         Ok(_) => {}
         Err(error) => tracing::warn!("the limit of file descriptors cannot be read or raised: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ready_line_names_the_addresses() {
+        let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>();
+        let own = ready_line(&addresses(&["127.0.0.1:6379", "[::1]:6379"]));
+        assert_eq!(own, "ready to accept connections on 127.0.0.1:6379 and [::1]:6379");
+        let all = ready_line(&addresses(&["0.0.0.0:1", "[::]:1"]));
+        let expected =
+            "ready to accept connections on port 1 of every IPv4 address and port 1 of every IPv6 address";
+        assert_eq!(all, expected);
     }
 }

@@ -10,7 +10,8 @@ const REDIS_DEFAULTS: &str = include_str!("redis_defaults.txt");
 const TUFF_CONF: &str = include_str!("../../conf/tuff.conf");
 
 /// Where Tuff's default is meant to be another.
-const OTHER_DEFAULTS: [(&str, &str); 3] = [("appendonly", "yes"), ("maxmemory", "1073741824"), ("save", "")];
+const OTHER_DEFAULTS: [(&str, &str); 4] =
+    [("appendonly", "yes"), ("bind", "127.0.0.1 -::1"), ("maxmemory", "1073741824"), ("save", "")];
 
 /// The directives that Redis does not have.
 const OWN: &[&str] = &[
