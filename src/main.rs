@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use tuffdb::base::clock::Clock;
 use tuffdb::config::{Config, LogLevel};
+use tuffdb::dispatch::table::Table;
 use tuffdb::server::Server;
 
 /// RocksDB allocates through it, too: one allocator, one set of figures.
@@ -46,6 +47,11 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let mut table = tuffdb::commands::table();
+    if let Err(error) = config.rename_commands(|old, new| table.rename(old, new)) {
+        eprintln!("{error}");
+        return ExitCode::FAILURE;
+    }
     if let Err(error) = start_logging(&config) {
         eprintln!("cannot open the log file {}: {error}", config.logfile());
         return ExitCode::FAILURE;
@@ -54,7 +60,7 @@ fn main() -> ExitCode {
         tracing::warn!("{warning}");
     }
     raise_descriptor_limit(config.maxclients() as u64 + OWN_DESCRIPTORS);
-    match serve(Arc::new(config)) {
+    match serve(Arc::new(config), table) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
@@ -64,8 +70,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(config: Arc<Config>) -> Result<(), Box<dyn std::error::Error>> {
-    let mut server = Server::start(config, tuffdb::commands::table(), Clock::system())?;
+fn serve(config: Arc<Config>, table: Table) -> Result<(), Box<dyn std::error::Error>> {
+    let mut server = Server::start(config, table, Clock::system())?;
     tracing::info!("{}", ready_line(server.addresses()));
     server.watch_signals()?;
     loop {

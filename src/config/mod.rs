@@ -80,7 +80,7 @@ pub struct Config {
     folder: PathBuf,
     machine_bytes: u64,
     cores: usize,
-    renamed: Vec<(String, String)>,
+    renamed: Vec<load::Renaming>,
     changing: Mutex<()>,
 }
 

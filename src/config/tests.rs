@@ -213,10 +213,26 @@ fn lines_that_are_no_settings_load() {
                 io-threads-do-reads yes\nslaveof no one\ninclude nothing-*.conf\nbind\n";
     let (config, warnings) = from_text(text).unwrap();
     assert_eq!(config.requirepass().as_str(), "secret");
-    assert_eq!(config.renamed_commands(), [("GET".to_owned(), String::new())]);
+    let mut renamed = Vec::new();
+    config
+        .rename_commands(|old, new| {
+            renamed.push((old.to_owned(), new.to_owned()));
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(renamed, [("GET".to_owned(), String::new())]);
     assert_eq!(config.bind(), Vec::<String>::new());
-    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert_eq!(config.get(&[b"user", b"include", b"rename-command"]), []);
+}
+
+#[test]
+fn a_renaming_that_is_refused_is_the_fault_of_its_line() {
+    let (config, _) = from_text("port 0\nrename-command get \"\"\n\nrename-command nope x\n").unwrap();
+    let refused = |old: &str, _: &str| if old == "nope" { Err("No such command") } else { Ok(()) };
+    let text = config.rename_commands(refused).unwrap_err().to_string();
+    let expected = "Reading the configuration on standard input, at line 4\n>>> 'rename-command nope x'\nNo such command";
+    assert!(text.ends_with(expected), "{text}");
 }
 
 #[test]

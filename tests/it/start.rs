@@ -3,6 +3,34 @@
 //! These tests are about Tuff alone and say nothing when the oracle plays its part.
 
 use crate::server::{Server, subject_is_oracle};
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+/// A folder with a configuration file in it.
+struct Desk {
+    folder: tempfile::TempDir,
+}
+
+impl Desk {
+    fn with(text: &str) -> Desk {
+        let desk = Desk { folder: tempfile::tempdir().unwrap() };
+        std::fs::write(desk.path("tuff.conf"), text).unwrap();
+        desk
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Runs the program with this file to its end: for files that it refuses.
+    fn refused(&self) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tuff"));
+        command.arg("server").arg(self.path("tuff.conf")).arg("--dir").arg(self.path("data"));
+        let Output { status, stderr, .. } = command.output().unwrap();
+        assert!(!status.success());
+        String::from_utf8(stderr).unwrap()
+    }
+}
 
 #[test]
 fn the_start_names_the_loopback_addresses_it_listens_on() {
@@ -15,4 +43,53 @@ fn the_start_names_the_loopback_addresses_it_listens_on() {
     assert_eq!(log.matches("ready to accept connections").count(), 1, "{log}");
     assert!(log.contains(&expected), "{log}");
     assert!(!log.contains("0.0.0.0") && !log.contains("[::]"), "{log}");
+}
+
+#[test]
+fn renamed_commands_are_known_by_their_new_names_only() {
+    let desk = Desk::with("rename-command GET Fetch\nrename-command FLUSHALL \"\"\nrename-command CONFIG cfg\n");
+    let file = desk.path("tuff.conf");
+    let mut both = [Server::tuff_with_file(&file, &[]), Server::redis_with_file(&file, &[])];
+    let lines = [
+        "SET k v",
+        "GET k",
+        "fetch k",
+        "FETCH",
+        "FLUSHALL",
+        "CONFIG GET port",
+        "cfg GET maxmemory-policy",
+        "cfg nope",
+        "COMMAND INFO get flushall config",
+        "COMMAND INFO fetch",
+        "COMMAND GETKEYS fetch k",
+        "COMMAND LIST FILTERBY PATTERN flushall",
+        "COMMAND LIST FILTERBY PATTERN fetch",
+        "COMMAND LIST FILTERBY PATTERN get",
+        "MULTI",
+        "fetch k",
+        "EXEC",
+    ];
+    let [ours, theirs] = both.each_mut().map(|server| {
+        let mut client = server.client();
+        lines.map(|line| client.run(line).render())
+    });
+    for ((line, ours), theirs) in lines.iter().zip(ours).zip(theirs) {
+        assert_eq!(ours, theirs, "{line}");
+    }
+}
+
+#[test]
+fn a_renaming_of_no_command_is_refused_with_its_line() {
+    if subject_is_oracle() {
+        return;
+    }
+    let desk = Desk::with("# mine\nrename-command NOPE x\n");
+    let said = desk.refused();
+    let expected = format!(
+        "Reading the configuration file '{}', at line 2\n>>> 'rename-command NOPE x'\nNo such command in rename-command",
+        desk.path("tuff.conf").display()
+    );
+    assert!(said.contains(&expected), "{said}");
+    let taken = Desk::with("rename-command GET SET\n").refused();
+    assert!(taken.contains("\nTarget command name already exists"), "{taken}");
 }
