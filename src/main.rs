@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tuffdb::base::clock::Clock;
-use tuffdb::config::{Config, LogLevel};
+use tuffdb::config::Config;
 use tuffdb::dispatch::table::Table;
-use tuffdb::server::Server;
+use tuffdb::dispatch::node::SetLogLevel;
+use tuffdb::server::{PidFile, Server, logging};
 
 /// RocksDB allocates through it, too: one allocator, one set of figures.
 #[global_allocator]
@@ -52,15 +53,18 @@ fn main() -> ExitCode {
         eprintln!("{error}");
         return ExitCode::FAILURE;
     }
-    if let Err(error) = start_logging(&config) {
-        eprintln!("cannot open the log file {}: {error}", config.logfile());
-        return ExitCode::FAILURE;
-    }
+    let set_log_level = match logging::start(&config) {
+        Ok(set) => set,
+        Err(error) => {
+            eprintln!("cannot open the log file {}: {error}", config.logfile());
+            return ExitCode::FAILURE;
+        }
+    };
     for warning in warnings {
         tracing::warn!("{warning}");
     }
     raise_descriptor_limit(config.maxclients() as u64 + OWN_DESCRIPTORS);
-    match serve(Arc::new(config), table) {
+    match serve(Arc::new(config), table, set_log_level) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
@@ -70,8 +74,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(config: Arc<Config>, table: Table) -> Result<(), Box<dyn std::error::Error>> {
-    let mut server = Server::start(config, table, Clock::system())?;
+fn serve(
+    config: Arc<Config>,
+    table: Table,
+    set_log_level: SetLogLevel,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let mut server = Server::start(Arc::clone(&config), table, Clock::system())?;
+    server.node().set_log_level.get_or_init(|| set_log_level);
+    let _pidfile = PidFile::write(&config);
     tracing::info!("{}", ready_line(server.addresses()));
     server.watch_signals()?;
     loop {
@@ -97,25 +107,6 @@ fn ready_line(addresses: &[SocketAddr]) -> String {
         })
         .collect();
     format!("ready to accept connections on {}", names.join(" and "))
-}
-
-fn start_logging(config: &Config) -> std::io::Result<()> {
-    use tracing::level_filters::LevelFilter;
-    let level = match config.loglevel() {
-        LogLevel::Debug | LogLevel::Verbose => LevelFilter::DEBUG,
-        LogLevel::Notice => LevelFilter::INFO,
-        LogLevel::Warning => LevelFilter::WARN,
-        LogLevel::Nothing => LevelFilter::OFF,
-    };
-    let log = tracing_subscriber::fmt().with_max_level(level).with_target(false).with_ansi(false);
-    if config.logfile().is_empty() {
-        log.init();
-    } else {
-        let path = config.dir().join(config.logfile().as_str());
-        let file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
-        log.with_writer(std::sync::Mutex::new(file)).init();
-    }
-    Ok(())
 }
 
 /// Asks for as many descriptors as clients and files may need, and says so when they are refused.

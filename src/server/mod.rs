@@ -8,14 +8,17 @@ mod accept;
 mod connection;
 mod effects;
 mod housekeeping;
+pub mod logging;
 mod metrics_http;
 mod pause;
+mod pidfile;
 mod pool;
 mod retune;
 mod save;
 mod sync;
 mod worker;
 
+pub use pidfile::PidFile;
 pub use sync::WalSync;
 
 use crate::base::clock::Clock;

@@ -107,6 +107,16 @@ impl Server {
         self.program
     }
 
+    /// Its data folder.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
     /// Changes the options of the next start.
     pub fn set_options(&mut self, options: &[&str]) {
         self.options = options.iter().map(|o| o.to_string()).collect();

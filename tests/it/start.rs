@@ -5,6 +5,7 @@
 use crate::server::{Server, subject_is_oracle};
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 /// A folder with a configuration file in it.
 struct Desk {
@@ -29,6 +30,15 @@ impl Desk {
         let Output { status, stderr, .. } = command.output().unwrap();
         assert!(!status.success());
         String::from_utf8(stderr).unwrap()
+    }
+}
+
+/// Waits until something holds; says what if it never does.
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let limit = Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(Instant::now() < limit, "never happened: {what}");
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -92,4 +102,40 @@ fn a_renaming_of_no_command_is_refused_with_its_line() {
     assert!(said.contains(&expected), "{said}");
     let taken = Desk::with("rename-command GET SET\n").refused();
     assert!(taken.contains("\nTarget command name already exists"), "{taken}");
+}
+
+#[test]
+fn the_pid_file_is_there_while_the_server_runs() {
+    let mut server = Server::tuff(&["--pidfile", "tuff.pid"]);
+    let path = server.data().join("tuff.pid");
+    wait_until("the pid file is there", || path.exists());
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{}\n", server.id()));
+    server.terminate();
+    assert!(server.wait_for_exit().success());
+    assert!(!path.exists());
+}
+
+#[test]
+fn config_set_changes_the_log_level_and_a_renamed_log_file_is_begun_anew() {
+    if subject_is_oracle() {
+        return;
+    }
+    let server = Server::tuff(&["--logfile", "tuff.log", "--loglevel", "warning"]);
+    let (path, old) = (server.data().join("tuff.log"), server.data().join("tuff.log.1"));
+    let log = || std::fs::read_to_string(&path).unwrap_or_default();
+    let mut client = server.client();
+    // A setting without an effect is warned of.
+    client.ok("CONFIG SET activedefrag yes");
+    assert!(log().contains("activedefrag yes") && !log().contains("ready"), "{}", log());
+    client.ok("CONFIG SET loglevel notice");
+    client.run("BGSAVE");
+    wait_until("a notice is logged", || log().contains("checkpoint made"));
+    std::fs::rename(&path, &old).unwrap();
+    client.ok("CONFIG SET loglevel nothing");
+    client.ok("CONFIG SET repl-timeout 61");
+    assert_eq!(log(), "");
+    client.ok("CONFIG SET loglevel warning");
+    client.ok("CONFIG SET repl-timeout 62");
+    assert!(log().contains("repl-timeout 62") && !log().contains("repl-timeout 61"), "{}", log());
+    assert!(!std::fs::read_to_string(&old).unwrap().is_empty());
 }
