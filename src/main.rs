@@ -14,9 +14,6 @@ use tuffdb::server::{PidFile, Server, logging};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Descriptors for RocksDB's files and the program's own, besides one per client.
-const OWN_DESCRIPTORS: u64 = 1024;
-
 #[derive(Parser)]
 #[command(name = "tuff", version, about = "Tuff, a Redis-protocol database for data larger than memory.")]
 struct CommandLine {
@@ -63,7 +60,6 @@ fn main() -> ExitCode {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    raise_descriptor_limit(config.maxclients() as u64 + OWN_DESCRIPTORS);
     match serve(Arc::new(config), table, set_log_level) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -107,17 +103,6 @@ fn ready_line(addresses: &[SocketAddr]) -> String {
         })
         .collect();
     format!("ready to accept connections on {}", names.join(" and "))
-}
-
-/// Asks for as many descriptors as clients and files may need, and says so when they are refused.
-fn raise_descriptor_limit(wanted: u64) {
-    match rlimit::increase_nofile_limit(wanted.max(10_000)) {
-        Ok(limit) if limit < wanted => tracing::warn!(
-            "only {limit} file descriptors are allowed, {wanted} are needed for maxclients; raise the limit with ulimit -n"
-        ),
-        Ok(_) => {}
-        Err(error) => tracing::warn!("the limit of file descriptors cannot be read or raised: {error}"),
-    }
 }
 
 #[cfg(test)]

@@ -332,6 +332,18 @@ fn config_set_refuses_in_the_words_of_redis() {
 }
 
 #[test]
+fn maxclients_stays_within_what_the_system_can_serve() {
+    let config = Config::default();
+    config.bound_clients(333);
+    assert_eq!(config.maxclients(), 333);
+    let text = "ERR CONFIG SET failed (possibly related to argument 'maxclients') - The operating system is not able to \
+                handle the specified number of clients, try with 333";
+    assert_eq!(set(&config, &["maxclients", "334"]), Err(text.to_owned()));
+    set(&config, &["maxclients", "20"]).unwrap();
+    set(&config, &["maxclients", "333"]).unwrap();
+}
+
+#[test]
 fn a_setting_without_effect_is_kept_and_warned_of() {
     let config = Config::default();
     let checked =

@@ -2,6 +2,7 @@
 //!
 //! These tests are about Tuff alone and say nothing when the oracle plays its part.
 
+use crate::client::Client;
 use crate::server::{Server, subject_is_oracle};
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -23,11 +24,18 @@ impl Desk {
         self.folder.path().join(name)
     }
 
+    /// The program with this file, under a limit of file descriptors.
+    fn command(&self, descriptors: u32) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"")]);
+        command.arg(env!("CARGO_BIN_EXE_tuff")).arg("server").arg(self.path("tuff.conf"));
+        command.arg("--dir").arg(self.path("data"));
+        command
+    }
+
     /// Runs the program with this file to its end: for files that it refuses.
-    fn refused(&self) -> String {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tuff"));
-        command.arg("server").arg(self.path("tuff.conf")).arg("--dir").arg(self.path("data"));
-        let Output { status, stderr, .. } = command.output().unwrap();
+    fn refused(&self, descriptors: u32) -> String {
+        let Output { status, stderr, .. } = self.command(descriptors).output().unwrap();
         assert!(!status.success());
         String::from_utf8(stderr).unwrap()
     }
@@ -94,13 +102,13 @@ fn a_renaming_of_no_command_is_refused_with_its_line() {
         return;
     }
     let desk = Desk::with("# mine\nrename-command NOPE x\n");
-    let said = desk.refused();
+    let said = desk.refused(1000);
     let expected = format!(
         "Reading the configuration file '{}', at line 2\n>>> 'rename-command NOPE x'\nNo such command in rename-command",
         desk.path("tuff.conf").display()
     );
     assert!(said.contains(&expected), "{said}");
-    let taken = Desk::with("rename-command GET SET\n").refused();
+    let taken = Desk::with("rename-command GET SET\n").refused(1000);
     assert!(taken.contains("\nTarget command name already exists"), "{taken}");
 }
 
@@ -138,4 +146,27 @@ fn config_set_changes_the_log_level_and_a_renamed_log_file_is_begun_anew() {
     client.ok("CONFIG SET repl-timeout 62");
     assert!(log().contains("repl-timeout 62") && !log().contains("repl-timeout 61"), "{}", log());
     assert!(!std::fs::read_to_string(&old).unwrap().is_empty());
+}
+
+#[test]
+fn maxclients_shrinks_with_the_limit_of_file_descriptors() {
+    if subject_is_oracle() {
+        return;
+    }
+    let desk = Desk::with("port 0\nbind 127.0.0.1\nlogfile log\n");
+    let mut child = desk.command(700).spawn().unwrap();
+    let log = || std::fs::read_to_string(desk.path("data/log")).unwrap_or_default();
+    let port = || log().split_once("connections on 127.0.0.1:").and_then(|(_, rest)| rest.trim().parse().ok());
+    wait_until("it is ready", || port().is_some());
+    let mut client = Client::connect(port().unwrap()).unwrap();
+    let shown = client.run("CONFIG GET maxclients").render();
+    let refused = client.run("CONFIG SET maxclients 334").render();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(shown.contains("333"), "{shown}");
+    assert!(refused.contains("not able to handle the specified number of clients, try with 333"), "{refused}");
+    let reduced = "Current maximum open files is 700. maxclients has been reduced to 333 to compensate for low ulimit";
+    assert!(log().contains(reduced), "{}", log());
+    let text = Desk::with("port 0\n").refused(100);
+    assert!(text.contains("'ulimit -n' of 100 is not enough"), "{text}");
 }
