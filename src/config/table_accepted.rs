@@ -35,9 +35,7 @@ const NO_DEBUGGING: &str = "it exists for Redis' own tests";
 /// The directives without an effect, and the lines that are no settings.
 pub const ACCEPTED: &[Directive] = &[
     line("include", Line::Include).doc("Reads another file, or all that a pattern matches."),
-    line("rename-command", Line::RenameCommand)
-        .ignored("commands keep their names")
-        .doc("Renames a command."),
+    line("rename-command", Line::RenameCommand).doc("Gives a command another name, or takes it away."),
     line("loadmodule", Line::LoadModule).ignored(NO_MODULES).doc("Loads a module: an error here."),
     line("user", Line::User)
         .mapped("of the default user the password counts; other users are left out")

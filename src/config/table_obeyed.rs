@@ -12,7 +12,8 @@ const MB: i64 = 1 << 20;
 /// The directives with an effect.
 pub const OBEYED: &[Directive] = &[
     // Connections.
-    list("bind", "* -::*", read_addresses)
+    // Redis without a file listens everywhere; its redis.conf says this.
+    list("bind", "127.0.0.1 -::1", read_addresses)
         .at_restart()
         .doc("Addresses to listen on; one that begins with - may be missing on this machine."),
     int_to("port", 6379, 0, 65535).at_restart().doc("The TCP port; 0 picks a free one."),

@@ -10,7 +10,8 @@ const REDIS_DEFAULTS: &str = include_str!("redis_defaults.txt");
 const TUFF_CONF: &str = include_str!("../../conf/tuff.conf");
 
 /// Where Tuff's default is meant to be another.
-const OTHER_DEFAULTS: [(&str, &str); 3] = [("appendonly", "yes"), ("maxmemory", "1073741824"), ("save", "")];
+const OTHER_DEFAULTS: [(&str, &str); 4] =
+    [("appendonly", "yes"), ("bind", "127.0.0.1 -::1"), ("maxmemory", "1073741824"), ("save", "")];
 
 /// The directives that Redis does not have.
 const OWN: &[&str] = &[
@@ -212,10 +213,26 @@ fn lines_that_are_no_settings_load() {
                 io-threads-do-reads yes\nslaveof no one\ninclude nothing-*.conf\nbind\n";
     let (config, warnings) = from_text(text).unwrap();
     assert_eq!(config.requirepass().as_str(), "secret");
-    assert_eq!(config.renamed_commands(), [("GET".to_owned(), String::new())]);
+    let mut renamed = Vec::new();
+    config
+        .rename_commands(|old, new| {
+            renamed.push((old.to_owned(), new.to_owned()));
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(renamed, [("GET".to_owned(), String::new())]);
     assert_eq!(config.bind(), Vec::<String>::new());
-    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert_eq!(config.get(&[b"user", b"include", b"rename-command"]), []);
+}
+
+#[test]
+fn a_renaming_that_is_refused_is_the_fault_of_its_line() {
+    let (config, _) = from_text("port 0\nrename-command get \"\"\n\nrename-command nope x\n").unwrap();
+    let refused = |old: &str, _: &str| if old == "nope" { Err("No such command") } else { Ok(()) };
+    let text = config.rename_commands(refused).unwrap_err().to_string();
+    let expected = "Reading the configuration on standard input, at line 4\n>>> 'rename-command nope x'\nNo such command";
+    assert!(text.ends_with(expected), "{text}");
 }
 
 #[test]
@@ -312,6 +329,18 @@ fn config_set_refuses_in_the_words_of_redis() {
     let open = from_text("enable-protected-configs yes").unwrap().0;
     assert_eq!(set(&open, &["dbfilename", "x.rdb"]), Ok(vec!["dbfilename"]));
     assert_eq!(set(&open, &["dir", "/"]), failed("dir", "the database is open in the present folder"));
+}
+
+#[test]
+fn maxclients_stays_within_what_the_system_can_serve() {
+    let config = Config::default();
+    config.bound_clients(333);
+    assert_eq!(config.maxclients(), 333);
+    let text = "ERR CONFIG SET failed (possibly related to argument 'maxclients') - The operating system is not able to \
+                handle the specified number of clients, try with 333";
+    assert_eq!(set(&config, &["maxclients", "334"]), Err(text.to_owned()));
+    set(&config, &["maxclients", "20"]).unwrap();
+    set(&config, &["maxclients", "333"]).unwrap();
 }
 
 #[test]

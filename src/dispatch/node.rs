@@ -4,7 +4,7 @@ use super::stats::Stats;
 use super::table::Table;
 use crate::base::clock::Clock;
 use crate::base::random::Rng;
-use crate::config::Config;
+use crate::config::{Config, LogLevel};
 use crate::keyspace::Keyspace;
 use crate::metrics::vitals::Vitals;
 use crate::session::{Clients, ShutdownMode};
@@ -16,6 +16,9 @@ use tokio::sync::Notify;
 
 /// Makes a checkpoint and says where, or why not.
 pub type MakeCheckpoint = fn(&Node) -> Result<PathBuf, String>;
+
+/// Changes how much is logged.
+pub type SetLogLevel = Box<dyn Fn(LogLevel) + Send + Sync>;
 
 /// One running server.
 pub struct Node {
@@ -51,6 +54,8 @@ pub struct Node {
     pub active_expiry: AtomicBool,
     /// Makes a checkpoint, waiting for the disk; the server installs it at start.
     pub checkpoint: OnceLock<MakeCheckpoint>,
+    /// Where `loglevel` acts; a program that logs in another way leaves it empty.
+    pub set_log_level: OnceLock<SetLogLevel>,
     shutdown: Mutex<Option<ShutdownMode>>,
     shutdown_wanted: Notify,
 }
@@ -135,6 +140,7 @@ impl Node {
             vitals: Vitals::default(),
             active_expiry: AtomicBool::new(true),
             checkpoint: OnceLock::new(),
+            set_log_level: OnceLock::new(),
             clock,
             shutdown: Mutex::new(None),
             shutdown_wanted: Notify::new(),
