@@ -138,9 +138,7 @@ fn check_text(words: Args<'_>) -> Outcome {
     for index in (0..words.len()).step_by(2) {
         if std::str::from_utf8(words.at(index + 1)).is_err() {
             let before = "ERR CONFIG SET failed (possibly related to argument '";
-            return Err(
-                Error::quoting(before, words.at(index), "') - argument must be valid UTF-8").into()
-            );
+            return Err(Error::quoting(before, words.at(index), "') - argument must be valid UTF-8").into());
         }
     }
     Ok(())
@@ -162,12 +160,12 @@ mod tests {
 
     fn pairs(words: &[&[u8]]) -> Result<Vec<(String, String)>, String> {
         let words = OwnedArgs::from_slices(words);
-        pairs_of(words.args()).and_then(|pairs| check_text(words.args()).map(|()| pairs)).map_err(
-            |stop| match stop {
+        pairs_of(words.args()).and_then(|pairs| check_text(words.args()).map(|()| pairs)).map_err(|stop| {
+            match stop {
                 Stop::Error(error) => error.to_string(),
                 other => format!("{other:?}"),
-            },
-        )
+            }
+        })
     }
 
     #[test]

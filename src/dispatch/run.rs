@@ -248,7 +248,9 @@ pub fn attempt(
         Ok(guard) => guard,
         Err(error) => return Ok(refuse(request, out, start, misconf_text(&error.0).as_bytes())),
     };
-    let Some(db) = guard.as_deref() else { return Ok(refuse(request, out, start, misconf_text("closed").as_bytes())) };
+    let Some(db) = guard.as_deref() else {
+        return Ok(refuse(request, out, start, misconf_text("closed").as_bytes()));
+    };
     let sequence = held.sequence();
     match run_handler(node, request, db.newest(Tier::Memory), Mode::Worker, &mut bench.scratch, out) {
         Ok(mut ran) => {
