@@ -6,7 +6,6 @@
 //! of them touches a key or takes a lock.
 
 use crate::base::number::{parse_f64, parse_i64};
-use crate::config::DebugCommand;
 use crate::dispatch::spec::Flag::{
     Admin, AllowBusy, Blocking, Fast, Heavy, Loading, NoAsyncLoading, NoMulti, NoScript, Protected, Stale,
 };
@@ -84,10 +83,6 @@ pub const COMMANDS: &[Command] = &family([
 ]);
 
 const SAVE_IN_PROGRESS: &str = "ERR Background save already in progress";
-
-const DEBUG_REFUSED: &str = "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you \
-                             can run it from a local connection, otherwise you need to set this option in the \
-                             configuration file, and then restart the server.";
 
 fn time(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let now_us = call.txn.now_us();
@@ -202,9 +197,6 @@ fn shutdown_request(words: Args<'_>) -> Outcome<ShutdownRequest> {
 }
 
 fn debug(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
-    if !may_debug(call) {
-        return fail(DEBUG_REFUSED);
-    }
     match debug_request(call.args)? {
         DebugRequest::Help => debug_help(reply),
         DebugRequest::Sleep(duration) => {
@@ -225,15 +217,6 @@ fn debug(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
         }
     }
     Ok(())
-}
-
-/// As `enable-debug-command` has it: `no`, `yes`, or `local` for connections over the loopback.
-fn may_debug(call: &Call<'_>) -> bool {
-    match call.node.config.enable_debug_command() {
-        DebugCommand::Yes => true,
-        DebugCommand::Local => call.session.client.address.ip().to_canonical().is_loopback(),
-        DebugCommand::No => false,
-    }
 }
 
 /// Empties the hot tier, the memtables and the block cache.
