@@ -544,3 +544,25 @@ fn debug_is_refused_before_it_is_queued_or_the_password_is_asked_for() {
         compare_exchanges(&Server::tuff(&options), &Server::redis(&options), requests);
     }
 }
+
+#[test]
+fn the_percentiles_of_info_are_those_that_are_set_and_none_without_tracking() {
+    let shown = |client: &mut Client| {
+        let text = client.run("INFO latencystats").text();
+        let names = |line: &str| {
+            line.split(',').map(|part| part.split('=').next().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        text.lines().filter(|line| line.contains("_usec_get:")).flat_map(names).collect::<Vec<_>>()
+    };
+    let (subject, oracle) = (Server::tuff(&[]), Server::redis(&[]));
+    for (line, count) in [
+        ("PING", 3),
+        ("CONFIG SET latency-tracking-info-percentiles 99.95", 1),
+        ("CONFIG SET latency-tracking no", 0),
+    ] {
+        let (ours, theirs) =
+            (figures(&subject, &["GET k", line], shown), figures(&oracle, &["GET k", line], shown));
+        assert_eq!(ours, theirs, "{line}");
+        assert_eq!(ours.len(), count, "{ours:?}");
+    }
+}
