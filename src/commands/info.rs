@@ -4,7 +4,7 @@
 //! defragmentation ...) is left out. Kept as constants, because clients and dashboards look for them:
 //! `redis_mode`, `loading`, `async_loading`, `evicted_keys` (leaving the hot tier deletes nothing; see
 //! `hot_evictions`), `tracking_clients`, the `pubsub_*` and `sync_*` counts, `latest_fork_usec`,
-//! `total_forks`, `aof_enabled` (the log is always on) with its rewrite fields, `connected_slaves` and the
+//! `total_forks`, `aof_enabled` (the log is always on), `aof_rewrite_scheduled`, `connected_slaves` and the
 //! offsets beside it, the children's processor times, `cluster_enabled`, `active_defrag_running`, `avg_ttl`
 //! and `subexpiry`. What Redis does not have is in the section `tuff`.
 //!
@@ -240,9 +240,10 @@ fn persistence(node: &Node, page: &mut Page) {
     page.field("rdb_last_bgsave_time_sec", last_s);
     page.field("rdb_saves", read(&saves.count));
     page.field("aof_enabled", 1);
-    page.field("aof_rewrite_in_progress", 0);
+    page.field("aof_rewrite_in_progress", u8::from(saves.cutting.load(Relaxed)));
     page.field("aof_rewrite_scheduled", 0);
-    page.field("aof_last_bgrewrite_status", "ok");
+    page.field("aof_last_bgrewrite_status", ok_or_err(!saves.cut_failed.load(Relaxed)));
+    page.field("aof_rewrites", read(&saves.cuts));
     page.field("aof_last_write_status", ok_or_err(!node.keyspace.store().is_failed()));
     // Not in Redis: why writes are refused, for as long as they are.
     if let Some(reason) = node.keyspace.store().failure() {

@@ -1,7 +1,7 @@
 //! Commands about the server as a whole: its clock, its saving, its end; and DEBUG's tools for tests.
 //!
 //! SAVE and BGSAVE make a checkpoint: hard links to the files and the log's tail. SAVE waits for it on the
-//! pool. There are no replicas yet: ROLE says so, and WAIT can only wait in vain: its reply is held back until
+//! pool. BGREWRITEAOF cuts the log: memtables go to sorted files, and the logs they came from are removed. There are no replicas yet: ROLE says so, and WAIT can only wait in vain: its reply is held back until
 //! its time is up. Data is safe without a checkpoint, so SHUTDOWN makes one only when SAVE asks for it. None
 //! of them touches a key or takes a lock.
 
@@ -19,6 +19,12 @@ use std::time::Duration;
 
 /// The commands of this family.
 pub const COMMANDS: &[Command] = &family([
+    Command::new("bgrewriteaof", bgrewriteaof)
+        .arity(1)
+        .flags(&[Admin, NoScript, NoAsyncLoading])
+        .group(Group::Server)
+        .since("1.0.0")
+        .summary("Compacts the append-only log in the background."),
     Command::new("bgsave", bgsave)
         .arity(-1)
         .flags(&[Admin, NoScript, NoAsyncLoading])
@@ -154,6 +160,18 @@ fn bgsave(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     call.effects.push(Effect::Checkpoint);
     // Inside EXEC it begins behind the transaction, as in Redis.
     reply.simple(if call.in_exec { "Background saving scheduled" } else { "Background saving started" });
+    Ok(())
+}
+
+/// There is no append-only file to rewrite; what comes nearest is to cut the log.
+fn bgrewriteaof(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
+    if call.node.saves.cutting.load(Ordering::Acquire) {
+        return fail("ERR Background append only file rewriting already in progress");
+    }
+    call.effects.push(Effect::CutLog);
+    // Inside EXEC it begins behind the transaction, as in Redis.
+    let when = if call.in_exec { "scheduled" } else { "started" };
+    reply.simple(&format!("Background append only file rewriting {when}"));
     Ok(())
 }
 

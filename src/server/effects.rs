@@ -82,6 +82,7 @@ pub(super) fn apply(connection: &mut Connection, effect: Effect) {
         }
         Effect::Shutdown(mode) => node.request_shutdown(mode),
         Effect::Checkpoint => save::start(&shared),
+        Effect::CutLog => save::start_cut(&shared),
         Effect::Sleep(duration) => connection.delay = Some(duration),
     }
 }

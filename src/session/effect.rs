@@ -89,6 +89,8 @@ pub enum Effect {
     Shutdown(ShutdownMode),
     /// BGSAVE: make a checkpoint on the pool.
     Checkpoint,
+    /// BGREWRITEAOF: cut the log on the pool.
+    CutLog,
     /// DEBUG SLEEP and the like: hold this connection back for so long.
     Sleep(std::time::Duration),
 }
