@@ -22,7 +22,7 @@ pub struct StoreOptions {
     pub write_buffer_bytes: usize,
     /// The log is cut (memtables flushed) when it grows past this.
     pub wal_bytes_max: u64,
-    /// Files RocksDB may keep open; -1 for all.
+    /// Table files RocksDB may keep open; -1 for all. The server derives it from what the system grants.
     pub open_files_max: i32,
     /// Threads for flush and compaction.
     pub background_threads: i32,

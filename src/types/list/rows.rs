@@ -62,18 +62,28 @@ impl Rows {
         let (bytes, flags) = rest.split_at(8);
         let position = |bytes| Ok::<_, Damaged>((read_u64(bytes)? ^ POSITION_OFFSET) as i64);
         let (first, last) = (position(first)?, position(last)?);
-        let sane = -POSITION_MAX <= first && first <= last && last <= POSITION_MAX;
-        if !sane || spread.count == 0 || flags[0] & !FLAG_UNEVEN != 0 {
-            return Err(Damaged("list head that makes no sense"));
-        }
-        Ok(Rows {
+        let even = flags[0] & FLAG_UNEVEN == 0;
+        let rows = Rows {
             place: spread.place,
             first,
             last,
             count: spread.count,
             listpack_bytes: read_u64(bytes)?,
-            even: flags[0] & FLAG_UNEVEN == 0,
-        })
+            even,
+        };
+        if flags[0] & !FLAG_UNEVEN != 0 || !rows.is_sane() {
+            return Err(Damaged("list head that makes no sense"));
+        }
+        Ok(rows)
+    }
+
+    /// Whether so many rows can lie so; all arithmetic on positions relies on it.
+    fn is_sane(&self) -> bool {
+        let in_bounds = -POSITION_MAX <= self.first && self.first <= self.last && self.last <= POSITION_MAX;
+        let Some(steps) = self.count.checked_sub(1) else { return false };
+        let span = self.last.wrapping_sub(self.first) as u64;
+        let as_if_even = steps.checked_mul(STRIDE as u64) == Some(span);
+        in_bounds && if self.even { as_if_even } else { span >= steps }
     }
 
     pub(super) fn extra(&self) -> [u8; EXTRA_LEN] {
@@ -294,13 +304,13 @@ mod tests {
         assert_eq!(extra, *b"\x7f\xff\xff\xff\xff\xff\xff\xfe\x80\0\0\0\0\x01\0\0\0\0\0\0\0\0\x01\x02\x01");
         let decode = |extra: &[u8], count| Rows::decode(Spread { place: PLACE, count, extra });
         assert_eq!(decode(&extra, 5), Ok(rows));
-        let even = Rows { even: true, ..rows };
+        let even = Rows { last: 4 * STRIDE - 2, even: true, ..rows };
         assert_eq!((even.extra()[24], decode(&even.extra(), 5)), (0, Ok(even)));
     }
 
     #[test]
     fn a_damaged_extra_is_refused() {
-        let rows = Rows { place: PLACE, first: 1, last: 9, count: 5, listpack_bytes: 7, even: true };
+        let rows = Rows { place: PLACE, first: 1, last: 9, count: 5, listpack_bytes: 7, even: false };
         let good = rows.extra();
         let is_refused = |extra: &[u8]| Rows::decode(Spread { place: PLACE, count: 5, extra }).is_err();
         assert!(!is_refused(&good));
@@ -309,6 +319,8 @@ mod tests {
         );
         assert!(is_refused(&Rows { first: 10, ..rows }.extra()));
         assert!(is_refused(&Rows { last: POSITION_MAX + 1, ..rows }.extra()));
+        assert!(is_refused(&Rows { last: 4, ..rows }.extra()), "five rows at four positions");
+        assert!(is_refused(&Rows { even: true, ..rows }.extra()));
         assert!(is_refused(&[&good[..24], b"\x02"].concat()));
         assert!(Rows::decode(Spread { place: PLACE, count: 0, extra: &good }).is_err());
     }
