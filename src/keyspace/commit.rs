@@ -223,6 +223,8 @@ impl Txn<'_> {
     /// Tells memory what the disk now says.
     fn apply(&mut self, consequences: &Consequences, sequence: u64) {
         let keyspace = self.keyspace;
+        // First: it asks the hot tier what was there before.
+        self.count_ranks(consequences.dead.iter().map(|dead| (dead.data_type, dead.place)));
         let overlay = &self.scratch.overlay;
         let keep = overlay.len() <= HOT_ROWS_MAX;
         for (family, row, value) in overlay.iter() {

@@ -28,6 +28,7 @@ pub use error::{Error, Outcome, Stop, TimeoutReply, Wait, fail};
 pub use figures::Figures;
 pub use gate::{Alone, Gate, Inside};
 pub use overlay::Mark;
+pub use ranks::Indexing;
 pub use stripes::{Held, Holder, LockPlan, StripeId, Stripes};
 pub use tuning::Tuning;
 pub use txn::{KEY_LEN_MAX, Key, Mode, NewHead, RunIdentity, Scratch, Stored, Txn};

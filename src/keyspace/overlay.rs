@@ -19,6 +19,8 @@ struct Entry {
     value: Option<Range<usize>>,
     previous: u32,
     superseded: bool,
+    /// The first thing the run did to the row was to remove it.
+    began_removed: bool,
 }
 
 /// The rows a run has written.
@@ -33,6 +35,19 @@ pub struct Overlay {
 /// A place to go back to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark(usize);
+
+/// What a run did to a row, all in all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change<'o> {
+    /// The row's family.
+    pub family: Family,
+    /// Its key.
+    pub row: &'o [u8],
+    /// The first thing the run did to it was to remove it.
+    pub began_removed: bool,
+    /// The run leaves it there.
+    pub present: bool,
+}
 
 /// A written row: its family, key, and value unless removed.
 pub type Written<'o> = (Family, &'o [u8], Option<&'o [u8]>);
@@ -93,7 +108,8 @@ impl Overlay {
         }
         let number = self.entries.len() as u32;
         let link = previous.map_or(NONE, |index| index as u32);
-        self.entries.push(Entry { family, row, value, previous: link, superseded: false });
+        let began_removed = previous.map_or(value.is_none(), |index| self.entries[index].began_removed);
+        self.entries.push(Entry { family, row, value, previous: link, superseded: false, began_removed });
         if self.entries.len() > LINEAR_MAX {
             if self.index.is_empty() {
                 for number in 0..self.entries.len() as u32 {
@@ -150,6 +166,16 @@ impl Overlay {
     /// The rows written, the newest entry of each, in order of that entry.
     pub fn iter(&self) -> impl Iterator<Item = Written<'_>> + '_ {
         self.entries.iter().filter(|entry| !entry.superseded).map(|entry| self.written(entry))
+    }
+
+    /// The rows written, each with what became of it.
+    pub fn changes(&self) -> impl Iterator<Item = Change<'_>> + '_ {
+        self.entries.iter().filter(|entry| !entry.superseded).map(|entry| Change {
+            family: entry.family,
+            row: &self.arena[entry.row.clone()],
+            began_removed: entry.began_removed,
+            present: entry.value.is_some(),
+        })
     }
 
     fn written<'o>(&'o self, entry: &Entry) -> Written<'o> {
@@ -212,6 +238,25 @@ mod tests {
     }
 
     #[test]
+    fn a_change_tells_what_was_done_first_and_what_is_left() {
+        let mut overlay = Overlay::default();
+        overlay.put(Family::Score, b"new", b"");
+        overlay.delete(Family::Score, b"new");
+        overlay.delete(Family::Score, b"moved");
+        let mark = overlay.mark();
+        overlay.put(Family::Score, b"moved", b"");
+        let seen = |overlay: &Overlay| -> Vec<_> {
+            overlay
+                .changes()
+                .map(|change| (change.row.to_vec(), change.began_removed, change.present))
+                .collect()
+        };
+        assert_eq!(seen(&overlay), [(b"new".to_vec(), false, false), (b"moved".to_vec(), true, true)]);
+        overlay.rewind(mark);
+        assert_eq!(seen(&overlay), [(b"new".to_vec(), false, false), (b"moved".to_vec(), true, false)]);
+    }
+
+    #[test]
     fn any_sequence_of_writes_and_rewinds_matches_a_map() {
         let mut rng = Rng::new(42);
         for _ in 0..200 {
@@ -238,6 +283,7 @@ mod tests {
                         model.insert(row, Some(value));
                     }
                 }
+                assert!(overlay.changes().all(|change| model[change.row].is_some() == change.present));
                 let range = overlay.range(Family::Keys, b"", b"\xff");
                 let expected: Vec<_> =
                     model.iter().map(|(row, value)| (&row[..], value.as_deref())).collect();

@@ -17,6 +17,7 @@ use super::Keyspace;
 use super::databases::{Database, DatabaseMap};
 use super::error::{Error, Outcome, Stop};
 use super::overlay::{Mark, Overlay};
+use super::ranks::Indexing;
 use super::stripes::StripeId;
 use crate::base::random::Rng;
 use crate::encoding::Family;
@@ -211,6 +212,8 @@ pub struct Scratch {
     state_index: AHashMap<RowKey, usize>,
     /// Room for building values. Free to use between two calls of the transaction.
     pub buffer: Vec<u8>,
+    /// What becomes of a question for a rank that no index answers. Stays from run to run.
+    pub indexing: Indexing,
 }
 
 /// States looked through one by one; an index beyond.
@@ -337,7 +340,8 @@ impl<'k> Txn<'k> {
     /// Refuses to go on when a worker would have to do this much work at once (elements or rows); a worker's bound is a few
     /// thousand cheap steps.
     pub fn expect_work(&self, steps: u64) -> Outcome {
-        if self.mode == Mode::Worker && steps > super::WORKER_STEPS_MAX { Err(Stop::Heavy) } else { Ok(()) }
+        let bounded = self.mode == Mode::Worker || self.scratch.indexing.is_building();
+        if bounded && steps > super::WORKER_STEPS_MAX { Err(Stop::Heavy) } else { Ok(()) }
     }
 
     /// A logical database as this run sees it.

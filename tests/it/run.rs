@@ -8,6 +8,7 @@ mod cold;
 mod exec;
 mod faults;
 mod heavy;
+mod ranks;
 mod removal;
 mod waiters;
 
