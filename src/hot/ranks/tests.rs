@@ -19,7 +19,7 @@ impl Subject {
         let mut next = None;
         for row in self.rows.range(frontier.to_vec()..) {
             if pieces.rows() == rows_max {
-                next = Some(if rows_max % 2 == 0 {
+                next = Some(if rows_max.is_multiple_of(2) {
                     pieces.frontier_before(row)
                 } else {
                     pieces.frontier_here()

@@ -375,7 +375,7 @@ fn ranks_match_a_sorted_set_whatever_a_worker_does() {
 
 #[test]
 fn ranks_match_a_sorted_set_when_the_pool_builds_the_index_between_commits() {
-    assert!(WORKER_STEPS_MAX > 2 * SLICE_ROWS);
+    const { assert!(WORKER_STEPS_MAX > 2 * SLICE_ROWS) };
     for seed in 10..12 {
         let world = walk(seed, WORKER_STEPS_MAX + 2000, 4 << 20);
         assert!(world.index(0).is_some() || world.index(1).is_some());
