@@ -1,18 +1,18 @@
 //! The `tuff` program: reads the command line, starts what it asks for, and waits for the end.
 
 use clap::{Parser, Subcommand};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tuffdb::base::clock::Clock;
-use tuffdb::config::{Config, LogLevel};
-use tuffdb::server::Server;
+use tuffdb::config::Config;
+use tuffdb::dispatch::node::SetLogLevel;
+use tuffdb::dispatch::table::Table;
+use tuffdb::server::{PidFile, Server, logging};
 
 /// RocksDB allocates through it, too: one allocator, one set of figures.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
-/// Descriptors for RocksDB's files and the program's own, besides one per client.
-const OWN_DESCRIPTORS: u64 = 1024;
 
 #[derive(Parser)]
 #[command(name = "tuff", version, about = "Tuff, a Redis-protocol database for data larger than memory.")]
@@ -45,15 +45,22 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    if let Err(error) = start_logging(&config) {
-        eprintln!("cannot open the log file {}: {error}", config.logfile());
+    let mut table = tuffdb::commands::table();
+    if let Err(error) = config.rename_commands(|old, new| table.rename(old, new)) {
+        eprintln!("{error}");
         return ExitCode::FAILURE;
     }
+    let set_log_level = match logging::start(&config) {
+        Ok(set) => set,
+        Err(error) => {
+            eprintln!("cannot open the log file {}: {error}", config.logfile());
+            return ExitCode::FAILURE;
+        }
+    };
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    raise_descriptor_limit(config.maxclients() as u64 + OWN_DESCRIPTORS);
-    match serve(Arc::new(config)) {
+    match serve(Arc::new(config), table, set_log_level) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
@@ -63,10 +70,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(config: Arc<Config>) -> Result<(), Box<dyn std::error::Error>> {
-    let mut server = Server::start(config, tuffdb::commands::table(), Clock::system())?;
-    let addresses: Vec<_> = server.addresses().iter().map(ToString::to_string).collect();
-    tracing::info!("ready to accept connections on {}", addresses.join(" and "));
+fn serve(
+    config: Arc<Config>,
+    table: Table,
+    set_log_level: SetLogLevel,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let mut server = Server::start(Arc::clone(&config), table, Clock::system())?;
+    server.node().set_log_level.get_or_init(|| set_log_level);
+    let _pidfile = PidFile::write(&config);
+    tracing::info!("{}", ready_line(server.addresses()));
     server.watch_signals()?;
     loop {
         let mode = server.wait_for_shutdown();
@@ -80,32 +92,31 @@ fn serve(config: Arc<Config>) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-fn start_logging(config: &Config) -> std::io::Result<()> {
-    use tracing::level_filters::LevelFilter;
-    let level = match config.loglevel() {
-        LogLevel::Debug | LogLevel::Verbose => LevelFilter::DEBUG,
-        LogLevel::Notice => LevelFilter::INFO,
-        LogLevel::Warning => LevelFilter::WARN,
-        LogLevel::Nothing => LevelFilter::OFF,
-    };
-    let log = tracing_subscriber::fmt().with_max_level(level).with_target(false).with_ansi(false);
-    if config.logfile().is_empty() {
-        log.init();
-    } else {
-        let path = config.dir().join(config.logfile().as_str());
-        let file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
-        log.with_writer(std::sync::Mutex::new(file)).init();
-    }
-    Ok(())
+/// One line that says where clients find the server.
+fn ready_line(addresses: &[SocketAddr]) -> String {
+    let names: Vec<_> = addresses
+        .iter()
+        .map(|address| match address.ip().is_unspecified() {
+            true if address.is_ipv6() => format!("port {} of every IPv6 address", address.port()),
+            true => format!("port {} of every IPv4 address", address.port()),
+            false => address.to_string(),
+        })
+        .collect();
+    format!("ready to accept connections on {}", names.join(" and "))
 }
 
-/// Asks for as many descriptors as clients and files may need, and says so when they are refused.
-fn raise_descriptor_limit(wanted: u64) {
-    match rlimit::increase_nofile_limit(wanted.max(10_000)) {
-        Ok(limit) if limit < wanted => tracing::warn!(
-            "only {limit} file descriptors are allowed, {wanted} are needed for maxclients; raise the limit with ulimit -n"
-        ),
-        Ok(_) => {}
-        Err(error) => tracing::warn!("the limit of file descriptors cannot be read or raised: {error}"),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ready_line_names_the_addresses() {
+        let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>();
+        let own = ready_line(&addresses(&["127.0.0.1:6379", "[::1]:6379"]));
+        assert_eq!(own, "ready to accept connections on 127.0.0.1:6379 and [::1]:6379");
+        let all = ready_line(&addresses(&["0.0.0.0:1", "[::]:1"]));
+        let expected =
+            "ready to accept connections on port 1 of every IPv4 address and port 1 of every IPv6 address";
+        assert_eq!(all, expected);
     }
 }

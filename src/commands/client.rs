@@ -168,15 +168,14 @@ fn client_getname(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
 
 fn client_setinfo(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let (option, value) = (call.args.at(2), call.args.at(3));
-    let shown = String::from_utf8_lossy(option);
     let effect: fn(Arc<[u8]>) -> Effect = match option.to_ascii_lowercase().as_slice() {
         b"lib-name" => Effect::SetLibName,
         b"lib-ver" => Effect::SetLibVersion,
-        _ => return Err(Error::Text(format!("ERR Unrecognized option '{shown}'").into()).into()),
+        _ => return Err(Error::quoting("ERR Unrecognized option '", option, "'").into()),
     };
     if !is_word(value) {
-        let text = format!("ERR {shown} cannot contain spaces, newlines or special characters.");
-        return Err(Error::Text(text.into()).into());
+        let after = " cannot contain spaces, newlines or special characters.";
+        return Err(Error::quoting("ERR ", option, after).into());
     }
     call.effects.push(effect(value.into()));
     reply.ok();

@@ -52,10 +52,7 @@ fn client_kind(word: &[u8]) -> Outcome<ClientKind> {
         b"slave" | b"replica" => Ok(ClientKind::Replica),
         b"pubsub" => Ok(ClientKind::PubSub),
         b"master" => Ok(ClientKind::Primary),
-        _ => {
-            Err(Error::Text(format!("ERR Unknown client type '{}'", String::from_utf8_lossy(word)).into())
-                .into())
-        }
+        _ => Err(Error::quoting("ERR Unknown client type '", word, "'").into()),
     }
 }
 
@@ -77,7 +74,7 @@ pub(super) fn kill_order(args: Args<'_>) -> Outcome<KillOrder> {
             b"addr" => filter.address = Some(text(value)),
             b"laddr" => filter.local_address = Some(text(value)),
             b"user" if value == b"default" => filter.user = Some(text(value)),
-            b"user" => return Err(Error::Text(format!("ERR No such user '{}'", text(value)).into()).into()),
+            b"user" => return Err(Error::quoting("ERR No such user '", value, "'").into()),
             b"skipme" if value.eq_ignore_ascii_case(b"yes") => spare_self = true,
             b"skipme" if value.eq_ignore_ascii_case(b"no") => spare_self = false,
             _ => return Err(Error::Syntax.into()),

@@ -96,8 +96,10 @@ fn config_rewrite(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
 }
 
 fn config_set(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
-    let pairs = pairs_of(call.args.skip(2))?;
-    call.node.config.check(&pairs).map_err(refused)?;
+    let words = call.args.skip(2);
+    let pairs = pairs_of(words)?;
+    call.node.config.check(&pairs).map_err(|reason| refused_set(reason, words))?;
+    check_text(words)?;
     call.effects.push(Effect::Configure(pairs));
     reply.ok();
     Ok(())
@@ -108,24 +110,38 @@ fn refused(reason: String) -> Error {
     Error::Text(reason.into())
 }
 
-/// Names and values of CONFIG SET. Settings are text; a value that is none (Redis would keep the bytes) is
-/// refused.
+/// As `refused`; a name that is no text is quoted byte for byte.
+fn refused_set(reason: String, words: Args<'_>) -> Error {
+    const UNKNOWN: &str = "ERR Unknown option or number of arguments for CONFIG SET - '";
+    let mut names = words.iter().step_by(2).filter(|name| std::str::from_utf8(name).is_err());
+    let is_meant = |name: &&[u8]| {
+        let text = Error::quoting(UNKNOWN, String::from_utf8_lossy(name).as_bytes(), "'");
+        *text.to_bytes() == *reason.as_bytes()
+    };
+    match names.find(is_meant) {
+        Some(name) => Error::quoting(UNKNOWN, name, "'"),
+        None => refused(reason),
+    }
+}
+
+/// Names and values of CONFIG SET, with U+FFFD for what is no text: no name and no word of a choice has it.
 fn pairs_of(words: Args<'_>) -> Outcome<Vec<(String, String)>> {
     if !words.len().is_multiple_of(2) {
         return fail("ERR syntax error");
     }
-    let mut pairs = Vec::with_capacity(words.len() / 2);
+    let text = |index| String::from_utf8_lossy(words.at(index)).into_owned();
+    Ok((0..words.len()).step_by(2).map(|index| (text(index), text(index + 1))).collect())
+}
+
+/// Settings are text; a value that is none (Redis would keep the bytes) is refused.
+fn check_text(words: Args<'_>) -> Outcome {
     for index in (0..words.len()).step_by(2) {
-        let name = String::from_utf8_lossy(words.at(index)).into_owned();
-        let Ok(value) = String::from_utf8(words.at(index + 1).to_vec()) else {
-            let text = format!(
-                "ERR CONFIG SET failed (possibly related to argument '{name}') - argument must be valid UTF-8"
-            );
-            return Err(Error::Text(text.into()).into());
-        };
-        pairs.push((name, value));
+        if std::str::from_utf8(words.at(index + 1)).is_err() {
+            let before = "ERR CONFIG SET failed (possibly related to argument '";
+            return Err(Error::quoting(before, words.at(index), "') - argument must be valid UTF-8").into());
+        }
     }
-    Ok(pairs)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -143,9 +159,12 @@ mod tests {
     }
 
     fn pairs(words: &[&[u8]]) -> Result<Vec<(String, String)>, String> {
-        pairs_of(OwnedArgs::from_slices(words).args()).map_err(|stop| match stop {
-            Stop::Error(error) => error.to_string(),
-            other => format!("{other:?}"),
+        let words = OwnedArgs::from_slices(words);
+        pairs_of(words.args()).and_then(|pairs| check_text(words.args()).map(|()| pairs)).map_err(|stop| {
+            match stop {
+                Stop::Error(error) => error.to_string(),
+                other => format!("{other:?}"),
+            }
         })
     }
 
@@ -156,5 +175,16 @@ mod tests {
         assert_eq!(pairs(&[b"port", b"1", b"maxmemory"]), Err("ERR syntax error".into()));
         let text = "ERR CONFIG SET failed (possibly related to argument 'a') - argument must be valid UTF-8";
         assert_eq!(pairs(&[b"a", b"\xff"]), Err(text.into()));
+    }
+
+    #[test]
+    fn an_unknown_name_is_quoted_byte_for_byte() {
+        let words = OwnedArgs::from_slices(&[b"maxmemory", b"1", b"\xff\0z", b"1"]);
+        let pairs = pairs_of(words.args()).unwrap();
+        let reason = crate::config::Config::default().check(&pairs).unwrap_err();
+        let text = b"ERR Unknown option or number of arguments for CONFIG SET - '\xff'";
+        assert_eq!(&*refused_set(reason, words.args()).to_bytes(), text);
+        let other = "ERR Unknown option or number of arguments for CONFIG SET - 'bogus'";
+        assert_eq!(refused_set(other.to_owned(), words.args()).to_string(), other);
     }
 }

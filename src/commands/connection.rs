@@ -175,8 +175,7 @@ fn hello_options(args: Args<'_>) -> Outcome<HelloOptions<'_>> {
             options.name = Some(name);
             index += 2;
         } else {
-            let text = format!("ERR Syntax error in HELLO option '{}'", String::from_utf8_lossy(word));
-            return Err(Error::Text(text.into()).into());
+            return Err(Error::quoting("ERR Syntax error in HELLO option '", word, "'").into());
         }
     }
     Ok(options)

@@ -141,10 +141,7 @@ fn condition(options: Args<'_>) -> Outcome<ExpireCondition> {
             b"xx" => condition.has_one = true,
             b"gt" => condition.later = true,
             b"lt" => condition.earlier = true,
-            _ => {
-                let text = format!("ERR Unsupported option {}", String::from_utf8_lossy(option));
-                return Err(Error::Text(text.into()).into());
-            }
+            _ => return Err(Error::quoting("ERR Unsupported option ", option, "").into()),
         }
     }
     if condition.none_yet && (condition.has_one || condition.later || condition.earlier) {

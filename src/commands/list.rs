@@ -1,37 +1,18 @@
-//! Lists: pushing, popping, looking, and waiting for something to pop. How lists are kept is in `types::list`.
+//! Lists: pushing, looking, and changing elements in their midst. Taking and moving them is in `list_moves`, how lists are kept in
+//! `types::list`.
 
-use crate::base::longdouble::LongDouble;
 use crate::base::number::parse_i64;
 use crate::dispatch::keyspec::KeySpec;
-use crate::dispatch::spec::Flag::{Blocking, DenyOom, Fast, ReadOnly, Write};
+use crate::dispatch::spec::Flag::{DenyOom, Fast, ReadOnly, Write};
 use crate::dispatch::spec::{Group, family};
 use crate::dispatch::{Call, Command};
-use crate::encoding::head::DataType;
-use crate::keyspace::{Error, Outcome, Stop, TimeoutReply, Wait, fail};
-use crate::resp::Reply;
-use crate::types::list::{self, End};
-use std::ops::Range;
+use crate::keyspace::{Error, Outcome, fail};
+use crate::resp::{Args, Reply};
+use crate::types::list::{self, End, Side};
+use std::ops::{ControlFlow, Range};
 
 /// The commands of this family.
 pub const COMMANDS: &[Command] = &family([
-    Command::new("blpop", blpop)
-        .arity(-3)
-        .flags(&[Write, Blocking])
-        .keys(&[KeySpec::rw(1).to(-2).access().delete()])
-        .group(Group::List)
-        .since("2.0.0")
-        .complexity("O(N)")
-        .summary("Takes the first element of the first list that has one, waiting for it.")
-        .syntax("key@0... timeout:double"),
-    Command::new("brpop", brpop)
-        .arity(-3)
-        .flags(&[Write, Blocking])
-        .keys(&[KeySpec::rw(1).to(-2).access().delete()])
-        .group(Group::List)
-        .since("2.0.0")
-        .complexity("O(N)")
-        .summary("Takes the last element of the first list that has one, waiting for it.")
-        .syntax("key@0... timeout:double"),
     Command::new("lindex", lindex)
         .arity(3)
         .flags(&[ReadOnly])
@@ -41,6 +22,15 @@ pub const COMMANDS: &[Command] = &family([
         .complexity("O(N), N the distance from the nearer end")
         .summary("Reads the element at a position.")
         .syntax("key@0 index:int"),
+    Command::new("linsert", linsert)
+        .arity(5)
+        .flags(&[Write, DenyOom])
+        .keys(&[KeySpec::rw(1).insert()])
+        .group(Group::List)
+        .since("2.2.0")
+        .complexity("O(N)")
+        .summary("Puts an element before or after another one.")
+        .syntax("key@0 where<BEFORE | AFTER> pivot element"),
     Command::new("llen", llen)
         .arity(2)
         .flags(&[ReadOnly, Fast])
@@ -49,15 +39,15 @@ pub const COMMANDS: &[Command] = &family([
         .since("1.0.0")
         .summary("Counts the elements of a list.")
         .syntax("key@0"),
-    Command::new("lpop", lpop)
-        .arity(-2)
-        .flags(&[Write, Fast])
-        .keys(&[KeySpec::rw(1).access().delete()])
+    Command::new("lpos", lpos)
+        .arity(-3)
+        .flags(&[ReadOnly])
+        .keys(&[KeySpec::ro(1).access()])
         .group(Group::List)
-        .since("1.0.0")
+        .since("6.0.6")
         .complexity("O(N)")
-        .summary("Takes elements from a list's front.")
-        .syntax("key@0 [count:int^6.2.0]"),
+        .summary("Finds the positions of an element.")
+        .syntax("key@0 element [RANK rank:int] [COUNT num-matches:int] [MAXLEN len:int]"),
     Command::new("lpush", lpush)
         .arity(-3)
         .flags(&[Write, DenyOom, Fast])
@@ -85,15 +75,33 @@ pub const COMMANDS: &[Command] = &family([
         .complexity("O(S+N), S the distance of the first, N the elements")
         .summary("Reads the elements between two positions.")
         .syntax("key@0 start:int stop:int"),
-    Command::new("rpop", rpop)
-        .arity(-2)
-        .flags(&[Write, Fast])
-        .keys(&[KeySpec::rw(1).access().delete()])
+    Command::new("lrem", lrem)
+        .arity(4)
+        .flags(&[Write])
+        .keys(&[KeySpec::rw(1).delete()])
+        .group(Group::List)
+        .since("1.0.0")
+        .complexity("O(N+M)")
+        .summary("Removes elements equal to a value.")
+        .syntax("key@0 count:int element"),
+    Command::new("lset", lset)
+        .arity(4)
+        .flags(&[Write, DenyOom])
+        .keys(&[KeySpec::rw(1).update()])
+        .group(Group::List)
+        .since("1.0.0")
+        .complexity("O(N), N the distance from the nearer end")
+        .summary("Replaces the element at a position.")
+        .syntax("key@0 index:int element"),
+    Command::new("ltrim", ltrim)
+        .arity(4)
+        .flags(&[Write])
+        .keys(&[KeySpec::rw(1).delete()])
         .group(Group::List)
         .since("1.0.0")
         .complexity("O(N)")
-        .summary("Takes elements from a list's end.")
-        .syntax("key@0 [count:int^6.2.0]"),
+        .summary("Keeps only the elements between two positions.")
+        .syntax("key@0 start:int stop:int"),
     Command::new("rpush", rpush)
         .arity(-3)
         .flags(&[Write, DenyOom, Fast])
@@ -142,39 +150,6 @@ fn push(call: &mut Call<'_>, reply: &mut Reply<'_>, end: End, creates: bool) -> 
     Ok(())
 }
 
-fn lpop(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
-    pop(call, reply, End::Front, "lpop")
-}
-
-fn rpop(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
-    pop(call, reply, End::Back, "rpop")
-}
-
-fn pop(call: &mut Call<'_>, reply: &mut Reply<'_>, end: End, command: &'static str) -> Outcome {
-    if call.args.len() > 3 {
-        return Err(Error::Arity(command.into()).into());
-    }
-    let count = match call.args.get(2) {
-        None => None,
-        Some(text) => match parse_i64(text).and_then(|count| u64::try_from(count).ok()) {
-            Some(count) => Some(count),
-            None => return fail("ERR value is out of range, must be positive"),
-        },
-    };
-    let key = call.key(1);
-    let Some(stored) = list::load(&mut call.txn, &key)? else {
-        match count {
-            Some(_) => reply.null_array(),
-            None => reply.null(),
-        }
-        return Ok(());
-    };
-    if let Some(count) = count {
-        reply.array(count.min(list::len(&stored)?) as usize);
-    }
-    list::pop(&mut call.txn, &key, &stored, end, count.unwrap_or(1), |element| reply.bulk(element))
-}
-
 fn llen(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let key = call.key(1);
     let stored = list::load(&mut call.txn, &key)?;
@@ -183,8 +158,7 @@ fn llen(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
 }
 
 fn lrange(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
-    let start = parse_i64(call.args.at(2)).ok_or(Error::NotInteger)?;
-    let stop = parse_i64(call.args.at(3)).ok_or(Error::NotInteger)?;
+    let (start, stop) = parse_range(call.args)?;
     let key = call.key(1);
     let Some(stored) = list::load(&mut call.txn, &key)? else {
         reply.array(0);
@@ -195,12 +169,35 @@ fn lrange(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     list::walk(&mut call.txn, &stored, range, End::Front, |element| reply.bulk(element))
 }
 
+fn ltrim(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
+    let (start, stop) = parse_range(call.args)?;
+    let key = call.key(1);
+    if let Some(stored) = list::load(&mut call.txn, &key)? {
+        let kept = element_range(start, stop, list::len(&stored)?);
+        list::trim(&mut call.txn, &key, &stored, kept)?;
+    }
+    reply.ok();
+    Ok(())
+}
+
+fn parse_range(args: Args<'_>) -> Outcome<(i64, i64)> {
+    let start = parse_i64(args.at(2)).ok_or(Error::NotInteger)?;
+    let stop = parse_i64(args.at(3)).ok_or(Error::NotInteger)?;
+    Ok((start, stop))
+}
+
 /// The elements from `start` to `stop`, both included and counted from the end when negative, of a list of `len` elements.
 fn element_range(start: i64, stop: i64, len: u64) -> Range<u64> {
     let len = i64::try_from(len).unwrap_or(i64::MAX);
     let from_front = |index: i64| if index < 0 { len + index } else { index };
     let (start, stop) = (from_front(start).max(0), from_front(stop).min(len - 1));
     if start > stop { 0..0 } else { start as u64..stop as u64 + 1 }
+}
+
+/// Which element an index means, counted from the end when negative, of a list of `len` elements.
+fn nth_element(index: i64, len: u64) -> Option<u64> {
+    let nth = if index < 0 { len.checked_sub(index.unsigned_abs()) } else { Some(index.unsigned_abs()) };
+    nth.filter(|&nth| nth < len)
 }
 
 fn lindex(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
@@ -210,9 +207,7 @@ fn lindex(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
         return Ok(());
     };
     let index = parse_i64(call.args.at(2)).ok_or(Error::NotInteger)?;
-    let len = list::len(&stored)?;
-    let nth = if index < 0 { len.checked_sub(index.unsigned_abs()) } else { Some(index.unsigned_abs()) };
-    match nth.filter(|&nth| nth < len) {
+    match nth_element(index, list::len(&stored)?) {
         Some(nth) => {
             list::walk(&mut call.txn, &stored, nth..nth + 1, End::Front, |element| reply.bulk(element))
         }
@@ -223,58 +218,148 @@ fn lindex(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     }
 }
 
-fn blpop(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
-    blocking_pop(call, reply, End::Front)
+fn lset(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
+    let key = call.key(1);
+    let stored = list::load(&mut call.txn, &key)?.ok_or(Error::NoSuchKey)?;
+    let index = parse_i64(call.args.at(2)).ok_or(Error::NotInteger)?;
+    // Redis cuts the index to 32 bits here, so that 2^32 means the first element; that is not followed.
+    let nth = nth_element(index, list::len(&stored)?).ok_or(Error::IndexOutOfRange)?;
+    list::set(&mut call.txn, &key, &stored, nth, call.args.at(3))?;
+    reply.ok();
+    Ok(())
 }
 
-fn brpop(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
-    blocking_pop(call, reply, End::Back)
+fn linsert(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
+    let side = match call.args.at(2) {
+        word if word.eq_ignore_ascii_case(b"before") => Side::Before,
+        word if word.eq_ignore_ascii_case(b"after") => Side::After,
+        _ => return Err(Error::Syntax.into()),
+    };
+    let key = call.key(1);
+    let Some(stored) = list::load(&mut call.txn, &key)? else {
+        reply.integer(0);
+        return Ok(());
+    };
+    let (pivot, element) = (call.args.at(3), call.args.at(4));
+    let len = list::insert(&mut call.txn, &key, &stored, side, pivot, element)?;
+    reply.integer(len.map_or(-1, |len| len as i64));
+    Ok(())
 }
 
-fn blocking_pop(call: &mut Call<'_>, reply: &mut Reply<'_>, end: End) -> Outcome {
-    let keys = 1..call.args.len() - 1;
-    let deadline_ms = wait_deadline_ms(call.args.at(keys.end), call.txn.now_ms())?;
-    call.txn.expect_work(keys.len() as u64)?;
-    for index in keys.clone() {
-        let key = call.key(index);
-        if let Some(stored) = list::load(&mut call.txn, &key)? {
-            reply.array(2);
-            reply.bulk(call.args.at(index));
-            return list::pop(&mut call.txn, &key, &stored, end, 1, |element| reply.bulk(element));
+fn lrem(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
+    let count = parse_symmetric(call.args.at(2))?;
+    let key = call.key(1);
+    let Some(stored) = list::load(&mut call.txn, &key)? else {
+        reply.integer(0);
+        return Ok(());
+    };
+    let from = if count < 0 { End::Back } else { End::Front };
+    let count_max = if count == 0 { u64::MAX } else { count.unsigned_abs() };
+    let removed = list::remove(&mut call.txn, &key, &stored, from, count_max, call.args.at(3))?;
+    reply.integer(removed as i64);
+    Ok(())
+}
+
+/// An integer whose negative is one, too.
+fn parse_symmetric(word: &[u8]) -> Outcome<i64> {
+    match parse_i64(word).ok_or(Error::NotInteger)? {
+        i64::MIN => {
+            fail("ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807")
+        }
+        number => Ok(number),
+    }
+}
+
+/// The options of LPOS.
+#[derive(Debug, PartialEq, Eq)]
+struct Search {
+    from: End,
+    /// Matches passed over before the first that counts.
+    passed_over: u64,
+    /// With COUNT the reply is an array of at most so many.
+    count_max: Option<u64>,
+    elements_max: u64,
+}
+
+fn parse_search(args: Args<'_>) -> Outcome<Search> {
+    let mut search = Search { from: End::Front, passed_over: 0, count_max: None, elements_max: u64::MAX };
+    let all_if_zero = |number: u64| if number == 0 { u64::MAX } else { number };
+    let not_negative = |word: &[u8]| parse_i64(word).and_then(|number| u64::try_from(number).ok());
+    for pair in (3..args.len()).step_by(2) {
+        let (option, Some(word)) = (args.at(pair), args.get(pair + 1)) else {
+            return Err(Error::Syntax.into());
+        };
+        if option.eq_ignore_ascii_case(b"rank") {
+            let rank = parse_symmetric(word)?;
+            search.from = if rank < 0 { End::Back } else { End::Front };
+            search.passed_over = match rank.unsigned_abs().checked_sub(1) {
+                Some(passed_over) => passed_over,
+                None => {
+                    return fail(
+                        "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... \
+                         or use negative to start from the end of the list",
+                    );
+                }
+            };
+        } else if option.eq_ignore_ascii_case(b"count") {
+            let Some(count) = not_negative(word) else { return fail("ERR COUNT can't be negative") };
+            search.count_max = Some(all_if_zero(count));
+        } else if option.eq_ignore_ascii_case(b"maxlen") {
+            let Some(len) = not_negative(word) else { return fail("ERR MAXLEN can't be negative") };
+            search.elements_max = all_if_zero(len);
+        } else {
+            return Err(Error::Syntax.into());
         }
     }
-    if call.in_exec {
-        reply.null_array();
-        return Ok(());
-    }
-    let (wants, on_timeout) = (DataType::List, TimeoutReply::NullArray);
-    Err(Stop::Wait(Wait { wants, deadline_ms, on_timeout, keys: keys.collect() }))
+    Ok(search)
 }
 
-/// When a wait of so many seconds ends, unix milliseconds; none for never.
-fn wait_deadline_ms(timeout: &[u8], now_ms: u64) -> Outcome<Option<u64>> {
-    let Some(seconds) = LongDouble::parse(timeout) else {
-        return fail("ERR timeout is not a float or out of range");
+fn lpos(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
+    let search = parse_search(call.args)?;
+    let key = call.key(1);
+    let stored = list::load(&mut call.txn, &key)?;
+    let mut passed_over = 0;
+    let mut matches_until = |count_max: u64, visit: &mut dyn FnMut(u64)| {
+        let Some(stored) = &stored else { return Ok(()) };
+        let mut matches = 0;
+        let (wanted, from) = (call.args.at(2), search.from);
+        list::find(&mut call.txn, stored, wanted, from, search.elements_max, |index| {
+            if passed_over < search.passed_over {
+                passed_over += 1;
+                return ControlFlow::Continue(());
+            }
+            matches += 1;
+            visit(index);
+            if matches < count_max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })
     };
-    let wait_ms = (seconds.to_f64() * 1000.0).ceil();
-    if wait_ms >= i64::MAX as f64 {
-        return fail("ERR timeout is out of range");
+    match search.count_max {
+        Some(count_max) => {
+            let mark = reply.deferred_array();
+            let mut count = 0;
+            matches_until(count_max, &mut |index| {
+                reply.integer(index as i64);
+                count += 1;
+            })?;
+            reply.fill_array(mark, count);
+        }
+        None => {
+            let mut found = None;
+            matches_until(1, &mut |index| found = Some(index))?;
+            match found {
+                Some(index) => reply.integer(index as i64),
+                None => reply.null(),
+            }
+        }
     }
-    if wait_ms < 0.0 {
-        return fail("ERR timeout is negative");
-    }
-    if wait_ms == 0.0 {
-        return Ok(None);
-    }
-    match (wait_ms as u64).checked_add(now_ms).filter(|&at_ms| i64::try_from(at_ms).is_ok()) {
-        Some(at_ms) => Ok(Some(at_ms)),
-        None => fail("ERR timeout is out of range"),
-    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keyspace::Stop;
+    use crate::resp::OwnedArgs;
 
     #[test]
     fn ranges_count_from_either_end_and_stay_within_the_list() {
@@ -293,20 +378,30 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_ends_after_its_seconds_rounded_up_to_milliseconds() {
-        let at = |timeout: &str| {
-            wait_deadline_ms(timeout.as_bytes(), 1000).map_err(|stop| match stop {
-                Stop::Error(error) => error.to_string(),
-                other => format!("{other:?}"),
-            })
-        };
-        assert_eq!(at("0"), Ok(None));
-        assert_eq!(at("0.0001"), Ok(Some(1001)));
-        assert_eq!(at("2.5"), Ok(Some(3500)));
-        assert_eq!(at("-0.5"), Err("ERR timeout is negative".into()));
-        assert_eq!(at("-inf"), Err("ERR timeout is negative".into()));
-        assert_eq!(at("1e100"), Err("ERR timeout is out of range".into()));
-        assert_eq!(at("9223372036854775.807"), Err("ERR timeout is out of range".into()));
-        assert_eq!(at("nan"), Err("ERR timeout is not a float or out of range".into()));
+    fn an_index_means_an_element_from_either_end_or_none() {
+        let table = [(0, Some(0)), (7, Some(7)), (8, None), (-1, Some(7)), (-8, Some(0)), (-9, None)];
+        for (index, expected) in table.into_iter().chain([(i64::MIN, None), (i64::MAX, None)]) {
+            assert_eq!(nth_element(index, 8), expected, "{index}");
+        }
+    }
+
+    fn searched(line: &str) -> Result<Search, String> {
+        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        parse_search(OwnedArgs::from_slices(&words).args()).map_err(|stop| match stop {
+            Stop::Error(error) => error.to_string(),
+            other => format!("{other:?}"),
+        })
+    }
+
+    #[test]
+    fn a_search_is_read_from_its_options_the_last_of_each_kind_counts() {
+        let plain = Search { from: End::Front, passed_over: 0, count_max: None, elements_max: u64::MAX };
+        assert_eq!(searched("LPOS l a"), Ok(plain));
+        let full = Search { from: End::Back, passed_over: 2, count_max: Some(5), elements_max: 9 };
+        assert_eq!(searched("LPOS l a rank 1 MAXLEN 9 COUNT 5 RANK -3"), Ok(full));
+        let all = searched("LPOS l a COUNT 0 MAXLEN 0").unwrap();
+        assert_eq!((all.count_max, all.elements_max), (Some(u64::MAX), u64::MAX));
+        assert_eq!(searched("LPOS l a RANK"), Err("ERR syntax error".into()));
+        assert_eq!(searched("LPOS l a COUNT x"), Err("ERR COUNT can't be negative".into()));
     }
 }

@@ -12,11 +12,14 @@ pub mod hash;
 pub mod info;
 pub mod keys;
 pub mod list;
+pub mod list_moves;
 pub mod object;
 pub mod scan;
 pub mod server;
 pub mod string;
 pub mod transaction;
+mod wait;
+pub mod zset;
 
 use crate::dispatch::Command;
 use crate::dispatch::table::Table;
@@ -26,6 +29,8 @@ pub const FAMILIES: &[&[Command]] = &[
     string::COMMANDS,
     hash::COMMANDS,
     list::COMMANDS,
+    list_moves::COMMANDS,
+    zset::COMMANDS,
     keys::COMMANDS,
     expire::COMMANDS,
     object::COMMANDS,

@@ -11,7 +11,7 @@ use crate::encoding::head::{Body, DataType};
 use crate::hot::Policy;
 use crate::keyspace::{Key, Outcome, Stored, fail};
 use crate::resp::Reply;
-use crate::types::{hash, list, string};
+use crate::types::{hash, list, string, zset};
 
 /// The commands of this family.
 pub const COMMANDS: &[Command] = &family([Command::container("object", OBJECT_SUBCOMMANDS)
@@ -95,8 +95,7 @@ fn encoding_name(stored: &Stored) -> &'static str {
         DataType::List => list::object_encoding(stored),
         DataType::Set if whole => "listpack",
         DataType::Set => "hashtable",
-        DataType::Zset if whole => "listpack",
-        DataType::Zset => "skiplist",
+        DataType::Zset => zset::object_encoding(stored),
         DataType::Stream => "stream",
     }
 }

@@ -4,7 +4,7 @@
 //! 0) are computed here, so that CONFIG GET keeps showing what was set.
 
 use super::directive::index_of;
-use super::{Config, DIR, REQUIREPASS, TABLE};
+use super::{Config, ConfigError, DIR, REQUIREPASS, TABLE};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -309,7 +309,7 @@ impl Config {
     pub fn workers(&self) -> usize {
         const INDEX: usize = index_of(&TABLE, "workers");
         match usize::try_from(self.number(INDEX)) {
-            Ok(0) | Err(_) => self.cores,
+            Ok(0) | Err(_) => self.cores.min(255),
             Ok(workers) => workers,
         }
     }
@@ -342,9 +342,13 @@ impl Config {
         self.part(INDEX)
     }
 
-    /// What `rename-command` lines ask for: the old name and the new, which is empty where the command shall be gone.
-    pub fn renamed_commands(&self) -> &[(String, String)] {
-        &self.renamed
+    /// Does with `rename` what the `rename-command` lines ask for, in their order: it gets the old name and the new one, which
+    /// is empty where the command shall be gone. What it refuses is reported as the line's fault.
+    pub fn rename_commands(
+        &self,
+        mut rename: impl FnMut(&str, &str) -> Result<(), &'static str>,
+    ) -> Result<(), ConfigError> {
+        self.renamed.iter().try_for_each(|line| rename(&line.old, &line.new).map_err(|why| line.refused(why)))
     }
 
     fn part(&self, percent: usize) -> usize {

@@ -72,6 +72,29 @@ pub(super) fn plain(error: &io::Error) -> String {
     text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
+/// A `rename-command` line. What commands there are is not known here: see `Config::rename_commands`.
+pub(super) struct Renaming {
+    /// The name a command has.
+    pub old: String,
+    /// The name it shall have; empty: none.
+    pub new: String,
+    source: String,
+    number: usize,
+    text: String,
+}
+
+impl Renaming {
+    /// The error of a line that asks for something impossible.
+    pub fn refused(&self, reason: &str) -> ConfigError {
+        ConfigError::Line {
+            source: self.source.clone(),
+            number: self.number,
+            text: self.text.clone(),
+            reason: reason.to_owned(),
+        }
+    }
+}
+
 struct Loader {
     config: Config,
     set: Vec<bool>,
@@ -129,12 +152,18 @@ impl Loader {
 
     fn take_all(&mut self, source: &Source, lines: &[Line], depth: usize) -> Result<(), ConfigError> {
         for line in lines {
+            let renamed = self.config.renamed.len();
             let included = self.take(&line.text).map_err(|reason| ConfigError::Line {
                 source: source.to_string(),
                 number: line.number,
                 text: line.text.clone(),
                 reason: reason.into_owned(),
             })?;
+            for renaming in self.config.renamed.iter_mut().skip(renamed) {
+                renaming.source = source.to_string();
+                renaming.number = line.number;
+                renaming.text = line.text.clone();
+            }
             for path in included {
                 self.take_file(&path, depth + 1)?;
             }
@@ -163,8 +192,13 @@ impl Loader {
         match (kind, values) {
             (LineKind::Include, [pattern]) => return Ok(source::expand(pattern)),
             (LineKind::RenameCommand, [old, new]) => {
-                self.warn(format!("rename-command {old}: commands keep their names"));
-                self.config.renamed.push(((*old).to_owned(), (*new).to_owned()));
+                self.config.renamed.push(Renaming {
+                    old: (*old).to_owned(),
+                    new: (*new).to_owned(),
+                    source: String::new(),
+                    number: 0,
+                    text: String::new(),
+                });
             }
             (LineKind::LoadModule, [path, ..]) => {
                 return Err(format!("Can't load module from {path}: there are no modules").into());

@@ -80,7 +80,9 @@ pub struct Config {
     folder: PathBuf,
     machine_bytes: u64,
     cores: usize,
-    renamed: Vec<(String, String)>,
+    renamed: Vec<load::Renaming>,
+    /// No more clients than this, whatever `maxclients` is set to.
+    clients_max: AtomicU64,
     changing: Mutex<()>,
 }
 
@@ -104,6 +106,7 @@ impl Default for Config {
             machine_bytes: getters::machine_bytes(),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             renamed: Vec::new(),
+            clients_max: AtomicU64::new(u64::MAX),
             changing: Mutex::new(()),
         };
         config.store(OUTPUT_LIMITS, config.value(OUTPUT_LIMITS));

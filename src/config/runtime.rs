@@ -9,8 +9,10 @@ use super::getters::MEMORY_BYTES_MIN;
 use super::{Config, DIR, TABLE, Warning, find, value};
 use crate::base::glob::glob_match;
 use std::borrow::Cow;
+use std::sync::atomic::Ordering;
 
 const APPENDONLY: usize = index_of(&TABLE, "appendonly");
+const MAXCLIENTS: usize = index_of(&TABLE, "maxclients");
 const MAXMEMORY: usize = index_of(&TABLE, "maxmemory");
 const POLICY: usize = index_of(&TABLE, "maxmemory-policy");
 const PROTECTED: usize = index_of(&TABLE, "enable-protected-configs");
@@ -55,7 +57,9 @@ impl Config {
         for (given, text) in pairs {
             let (index, name) =
                 find(given).filter(|&(index, _)| TABLE[index].is_setting()).ok_or_else(|| {
-                    format!("ERR Unknown option or number of arguments for CONFIG SET - '{given}'")
+                    // As in Redis, the name ends at a zero byte.
+                    let shown = given.split('\0').next().unwrap_or_default();
+                    format!("ERR Unknown option or number of arguments for CONFIG SET - '{shown}'")
                 })?;
             if let Some(reason) = self.refusal(index) {
                 return Err(failure(name, reason));
@@ -68,6 +72,9 @@ impl Config {
         let mut checked = Checked::default();
         for (index, name, text) in named {
             let value = self.read(&checked, index, text).map_err(|reason| failure(name, &reason))?;
+            if let Some(reason) = self.too_many_clients(index, &value) {
+                return Err(failure(name, &reason));
+            }
             if TABLE[index].when == When::Restart && value != self.value(index) {
                 return Err(failure(
                     name,
@@ -81,6 +88,30 @@ impl Config {
             }
         }
         Ok(checked)
+    }
+
+    /// What the system can serve bounds `maxclients`: its present value, which is lowered if need be, and later ones.
+    pub fn bound_clients(&self, clients_max: u64) {
+        let _changing = self.changing.lock();
+        self.clients_max.store(clients_max, Ordering::Relaxed);
+        let bound = i64::try_from(clients_max).unwrap_or(i64::MAX);
+        if self.number(MAXCLIENTS) > bound {
+            self.store(MAXCLIENTS, Value::Number(bound));
+        }
+    }
+
+    fn too_many_clients(&self, index: usize, value: &Value) -> Option<String> {
+        let most = self.clients_max.load(Ordering::Relaxed);
+        match value {
+            Value::Number(wanted)
+                if index == MAXCLIENTS && u64::try_from(*wanted).is_ok_and(|n| n > most) =>
+            {
+                Some(format!(
+                    "The operating system is not able to handle the specified number of clients, try with {most}"
+                ))
+            }
+            _ => None,
+        }
     }
 
     /// Why a setting cannot be changed at all.

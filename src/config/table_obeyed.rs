@@ -12,7 +12,8 @@ const MB: i64 = 1 << 20;
 /// The directives with an effect.
 pub const OBEYED: &[Directive] = &[
     // Connections.
-    list("bind", "* -::*", read_addresses)
+    // Redis without a file listens everywhere; its redis.conf says this.
+    list("bind", "127.0.0.1 -::1", read_addresses)
         .at_restart()
         .doc("Addresses to listen on; one that begins with - may be missing on this machine."),
     int_to("port", 6379, 0, 65535).at_restart().doc("The TCP port; 0 picks a free one."),
@@ -89,26 +90,16 @@ pub const OBEYED: &[Directive] = &[
         .doc("How much is logged."),
     text("logfile", "").at_start().doc("The log's file; empty: standard output."),
     text("pidfile", "").at_start().doc("A file for the process id; empty: none."),
-    int("shutdown-timeout", 10, 0).doc("Seconds SHUTDOWN waits at most."),
-    signed("busy-reply-threshold", 5000, 0, MAX)
-        .or(&["lua-time-limit"])
-        .doc("Milliseconds after which a script counts as busy."),
-    signed("slowlog-log-slower-than", 10000, -1, MAX)
-        .doc("Microseconds from which a command is in the slow log; -1: none is."),
-    signed("slowlog-max-len", 128, 0, MAX).doc("Entries of the slow log."),
-    signed("latency-monitor-threshold", 0, 0, MAX)
-        .doc("Milliseconds from which LATENCY notes an event; 0: it notes none."),
     yes_no("latency-tracking", true).doc("Whether INFO latencystats knows the commands' percentiles."),
     list("latency-tracking-info-percentiles", "50 99 99.9", read_percentiles)
         .doc("The percentiles that INFO latencystats shows."),
-    checked_text("notify-keyspace-events", "", read_events).doc("Classes of keyspace events to publish."),
     choice("enable-debug-command", NO_YES_LOCAL, 0).at_start().doc("Who may use DEBUG."),
     choice("enable-protected-configs", NO_YES_LOCAL, 0)
         .at_start()
         .mapped("local counts as yes")
         .doc("Whether CONFIG SET may change protected directives."),
     // Tuff's own.
-    int_to("workers", 0, 0, 1024).at_start().doc("Threads that run commands; 0: one for each core."),
+    int_to("workers", 0, 0, 255).at_start().doc("Threads that run commands; 0: one for each core."),
     int_to("pool-threads", 16, 1, 1024).at_start().doc("Threads that read from the disk."),
     choice("hot-tier-policy", &["auto", "lru", "lfu"], 0)
         .doc("What stays in memory: the recently used, the often used, or as maxmemory-policy has it."),

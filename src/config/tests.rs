@@ -10,7 +10,8 @@ const REDIS_DEFAULTS: &str = include_str!("redis_defaults.txt");
 const TUFF_CONF: &str = include_str!("../../conf/tuff.conf");
 
 /// Where Tuff's default is meant to be another.
-const OTHER_DEFAULTS: [(&str, &str); 3] = [("appendonly", "yes"), ("maxmemory", "1073741824"), ("save", "")];
+const OTHER_DEFAULTS: [(&str, &str); 4] =
+    [("appendonly", "yes"), ("bind", "127.0.0.1 -::1"), ("maxmemory", "1073741824"), ("save", "")];
 
 /// The directives that Redis does not have.
 const OWN: &[&str] = &[
@@ -212,10 +213,26 @@ fn lines_that_are_no_settings_load() {
                 io-threads-do-reads yes\nslaveof no one\ninclude nothing-*.conf\nbind\n";
     let (config, warnings) = from_text(text).unwrap();
     assert_eq!(config.requirepass().as_str(), "secret");
-    assert_eq!(config.renamed_commands(), [("GET".to_owned(), String::new())]);
+    let mut renamed = Vec::new();
+    config
+        .rename_commands(|old, new| {
+            renamed.push((old.to_owned(), new.to_owned()));
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(renamed, [("GET".to_owned(), String::new())]);
     assert_eq!(config.bind(), Vec::<String>::new());
-    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert_eq!(config.get(&[b"user", b"include", b"rename-command"]), []);
+}
+
+#[test]
+fn a_renaming_that_is_refused_is_the_fault_of_its_line() {
+    let (config, _) = from_text("port 0\nrename-command get \"\"\n\nrename-command nope x\n").unwrap();
+    let refused = |old: &str, _: &str| if old == "nope" { Err("No such command") } else { Ok(()) };
+    let text = config.rename_commands(refused).unwrap_err().to_string();
+    let expected = "Reading the configuration on standard input, at line 4\n>>> 'rename-command nope x'\nNo such command";
+    assert!(text.ends_with(expected), "{text}");
 }
 
 #[test]
@@ -315,6 +332,18 @@ fn config_set_refuses_in_the_words_of_redis() {
 }
 
 #[test]
+fn maxclients_stays_within_what_the_system_can_serve() {
+    let config = Config::default();
+    config.bound_clients(333);
+    assert_eq!(config.maxclients(), 333);
+    let text = "ERR CONFIG SET failed (possibly related to argument 'maxclients') - The operating system is not able to \
+                handle the specified number of clients, try with 333";
+    assert_eq!(set(&config, &["maxclients", "334"]), Err(text.to_owned()));
+    set(&config, &["maxclients", "20"]).unwrap();
+    set(&config, &["maxclients", "333"]).unwrap();
+}
+
+#[test]
 fn a_setting_without_effect_is_kept_and_warned_of() {
     let config = Config::default();
     let checked =
@@ -330,6 +359,33 @@ fn a_setting_without_effect_is_kept_and_warned_of() {
         ("10485760", "yes")
     );
     assert_eq!(config.memory_bytes_max(), 64 << 20);
+}
+
+#[test]
+fn what_is_stored_and_not_obeyed_is_checked_and_warned_of() {
+    let config = Config::default();
+    let shown = [("KEA", "AKE"), ("gxE", "gxE"), ("KEAmn", "AKEm"), ("Kn", "nK"), ("", "")];
+    for (given, kept) in shown {
+        set(&config, &["notify-keyspace-events", given]).unwrap();
+        assert_eq!(one(&config, "notify-keyspace-events"), kept, "{given}");
+    }
+    let reason = "Invalid event class character. Use 'Ag$lshzxeKEtmdn'.";
+    let text =
+        format!("ERR CONFIG SET failed (possibly related to argument 'notify-keyspace-events') - {reason}");
+    assert_eq!(set(&config, &["notify-keyspace-events", "q"]), Err(text));
+    let changes = [
+        ("notify-keyspace-events", "KEA"),
+        ("slowlog-log-slower-than", "1"),
+        ("slowlog-max-len", "1"),
+        ("latency-monitor-threshold", "1"),
+        ("busy-reply-threshold", "1"),
+        ("shutdown-timeout", "1"),
+    ];
+    for (name, value) in changes {
+        let checked = config.check(&pairs(&[name, value])).unwrap();
+        let (_, warnings) = config.apply_checked(checked);
+        assert!(warnings[0].to_string().contains(": no effect, because "), "{name}: {warnings:?}");
+    }
 }
 
 #[test]

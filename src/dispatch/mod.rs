@@ -5,6 +5,7 @@
 //! by name. `node` is what all connections of a server share.
 
 pub mod docs;
+pub mod group;
 pub mod keyspec;
 pub mod node;
 pub mod run;
@@ -46,6 +47,23 @@ impl<'c> Call<'c> {
     /// The key at an argument, in the selected database.
     pub fn key(&self, index: usize) -> Key {
         self.txn.key(self.database, self.args.at(index))
+    }
+
+    /// The same for a command within this one (of a script): it sees what was written so far. Give its transaction's end back by
+    /// `Txn::take_up`, its effects by appending them.
+    pub fn nest<'n>(&'n mut self, args: Args<'n>) -> Call<'n>
+    where
+        'c: 'n,
+    {
+        Call {
+            txn: self.txn.nest(),
+            args,
+            session: self.session,
+            node: self.node,
+            database: self.database,
+            in_exec: true,
+            effects: Vec::new(),
+        }
     }
 
     /// The key of these bytes in the selected database.

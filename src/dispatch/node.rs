@@ -4,7 +4,7 @@ use super::stats::Stats;
 use super::table::Table;
 use crate::base::clock::Clock;
 use crate::base::random::Rng;
-use crate::config::Config;
+use crate::config::{Config, LogLevel};
 use crate::keyspace::Keyspace;
 use crate::metrics::vitals::Vitals;
 use crate::session::{Clients, ShutdownMode};
@@ -16,6 +16,9 @@ use tokio::sync::Notify;
 
 /// Makes a checkpoint and says where, or why not.
 pub type MakeCheckpoint = fn(&Node) -> Result<PathBuf, String>;
+
+/// Changes how much is logged.
+pub type SetLogLevel = Box<dyn Fn(LogLevel) + Send + Sync>;
 
 /// One running server.
 pub struct Node {
@@ -51,6 +54,8 @@ pub struct Node {
     pub active_expiry: AtomicBool,
     /// Makes a checkpoint, waiting for the disk; the server installs it at start.
     pub checkpoint: OnceLock<MakeCheckpoint>,
+    /// Where `loglevel` acts; a program that logs in another way leaves it empty.
+    pub set_log_level: OnceLock<SetLogLevel>,
     shutdown: Mutex<Option<ShutdownMode>>,
     shutdown_wanted: Notify,
 }
@@ -70,6 +75,12 @@ pub struct Saves {
     pub count: AtomicU64,
     /// How long the last one took, microseconds.
     pub last_duration_us: AtomicU64,
+    /// The log is being cut (BGREWRITEAOF).
+    pub cutting: AtomicBool,
+    /// The last cut failed.
+    pub cut_failed: AtomicBool,
+    /// How often the log was cut.
+    pub cuts: AtomicU64,
 }
 
 /// Connections and bytes since the start.
@@ -135,6 +146,7 @@ impl Node {
             vitals: Vitals::default(),
             active_expiry: AtomicBool::new(true),
             checkpoint: OnceLock::new(),
+            set_log_level: OnceLock::new(),
             clock,
             shutdown: Mutex::new(None),
             shutdown_wanted: Notify::new(),

@@ -1,19 +1,22 @@
 //! The run: a request through gates, locks, handler and commit.
 //!
-//! `prepare` decides without touching data: an error, a place in MULTI's queue, or a command to run. `attempt` runs it on a worker
-//! and never waits: what stands in the way comes back as a `Pause`, everything gathered is dropped, and the connection sees
+//! `prepare` decides without touching data: an error, a place in MULTI's queue, or a command to run. `join` runs it on a worker as
+//! one of a group that is committed together (`group`), `attempt` runs and commits it by itself. Neither
+//! ever waits: what stands in the way comes back as a `Pause`, everything gathered is dropped, and the connection sees
 //! to it (`server::connection`) and tries again. `dry` warms the block cache on the pool; `probe` tells, on the worker, whether that
 //! is needed. `heavy` runs a command on the pool, at first from a snapshot without locks, at last under them.
 
+use super::group::{Group, Settled, Shut};
 use super::node::Node;
 use super::spec::Flag;
 use super::table::{Entry, Unknown};
 use super::{Call, keyspec::KeyAccess};
 use crate::base::random::Rng;
+use crate::config::DebugCommand;
 use crate::encoding::row::Position;
 use crate::keyspace::{
     Committed, Error, Holder, Indexing, LockPlan, Mode, Outcome, RunIdentity, Scratch, Stop, StripeId,
-    TimeoutReply, Wait,
+    TimeoutReply, Txn, Wait, Writer,
 };
 use crate::resp::{Args, Reply};
 use crate::session::{Effect, Session};
@@ -47,6 +50,8 @@ pub enum Pause {
     Gate,
     /// RocksDB takes no writes at the moment.
     Stall,
+    /// It must be alone in the keyspace: run it on the pool, the gate closed.
+    Alone,
     /// It waits for a key to be fed; the waiter is enlisted.
     Wait(Arc<Waiter>, Wait),
 }
@@ -64,6 +69,10 @@ pub struct Ran {
     pub changed: usize,
     /// The opening of the store it ran on; 0 when it ran on none.
     pub epoch: u64,
+    /// It is one of an open group: its reply rests on what is not committed yet.
+    pub pending: bool,
+    /// The group must be settled before the next command.
+    pub urgent: bool,
 }
 
 /// What a thread keeps from run to run.
@@ -71,6 +80,17 @@ pub struct Ran {
 pub struct Bench {
     scratch: Scratch,
     plan: LockPlan,
+    /// The commands that will be committed together.
+    pub group: Group,
+}
+
+impl Bench {
+    /// For a worker; a pool thread has the default.
+    pub fn of_worker(number: usize) -> Bench {
+        let writer = Writer::worker(number);
+        let (scratch, group) = (Scratch::of_writer(writer), Group::of_writer(writer));
+        Bench { scratch, group, plan: LockPlan::default() }
+    }
 }
 
 /// Who runs a command, and on whose behalf.
@@ -111,6 +131,9 @@ pub fn prepare<'n>(node: &'n Node, session: &Session, args: Args<'_>) -> Prepare
     if (spec.arity > 0 && words != spec.arity) || words < -spec.arity || spec.handler.is_none() {
         return refusal(entry, &Error::Arity(entry.name.into()).to_string());
     }
+    if spec.flags.has(Flag::Protected) && !may_run_protected(node, session) {
+        return refusal(entry, DEBUG_REFUSED);
+    }
     if !session.authenticated && !spec.flags.has(Flag::NoAuth) {
         return refusal(entry, "NOAUTH Authentication required.");
     }
@@ -128,6 +151,20 @@ pub fn prepare<'n>(node: &'n Node, session: &Session, args: Args<'_>) -> Prepare
         return refusal(entry, &misconf_text(&reason));
     }
     Prepared::Run(entry)
+}
+
+const DEBUG_REFUSED: &str = "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you \
+                             can run it from a local connection, otherwise you need to set this option in the \
+                             configuration file, and then restart the server.";
+
+/// As `enable-debug-command` has it: `no`, `yes`, or `local` for connections over the loopback. DEBUG is the one protected
+/// command there is.
+fn may_run_protected(node: &Node, session: &Session) -> bool {
+    match node.config.enable_debug_command() {
+        DebugCommand::Yes => true,
+        DebugCommand::Local => session.client.address.ip().to_canonical().is_loopback(),
+        DebugCommand::No => false,
+    }
 }
 
 /// What a write is answered while the log cannot be written, in Redis' words.
@@ -220,7 +257,95 @@ fn make_plan(node: &Node, request: &Request<'_>, plan: &mut LockPlan) {
     plan.seal();
 }
 
-/// Runs a request on a worker. The reply is appended to `out`; on a pause nothing is.
+/// Whether a request may be one of a group. EXEC and blocking commands run by themselves; so do commands without keys, for they may
+/// look at figures that only a commit moves, and a waiter's turn, which must be over with its commit.
+pub fn can_join(request: &Request<'_>) -> bool {
+    let spec = request.entry.spec;
+    let alone = [Flag::Blocking, Flag::Heavy, Flag::Gate].into_iter().any(|flag| spec.flags.has(flag));
+    spec.has_keys() && !alone && request.entry.name != "exec" && request.waiter.is_none()
+}
+
+/// Runs a request on a worker as one of the worker's group. The reply is appended to `out`; on a pause nothing is, and the group
+/// must be settled before anything is done about it.
+pub fn join(
+    runner: &Runner<'_>,
+    bench: &mut Bench,
+    request: &Request<'_>,
+    out: &mut Vec<u8>,
+) -> Result<Ran, Pause> {
+    let flags = request.entry.spec.flags;
+    if !bench.group.is_open() && flags.has(Flag::ReadOnly) && !flags.has(Flag::Reaches) {
+        return attempt(runner, bench, request, out);
+    }
+    run_in_group(runner, bench, request, out)
+}
+
+fn run_in_group(
+    runner: &Runner<'_>,
+    bench: &mut Bench,
+    request: &Request<'_>,
+    out: &mut Vec<u8>,
+) -> Result<Ran, Pause> {
+    let node = runner.node;
+    let keyspace = &node.keyspace;
+    let Bench { plan, group, .. } = bench;
+    let start = out.len();
+    match group.open(keyspace, runner.worker) {
+        Ok(()) => {}
+        Err(Shut::Gate) => return Err(Pause::Gate),
+        Err(Shut::Store(reason)) => return Ok(refuse(request, out, start, misconf_text(&reason))),
+    }
+    make_plan(node, request, plan);
+    let taken = group.take(keyspace, plan).map_err(Pause::Stripe)?;
+    let since = group.scratch.savepoint();
+    let epoch = group.epoch();
+    let Some((db, scratch)) = group.parts() else { return Err(Pause::Gate) };
+    let txn = keyspace.begin_behind(db.newest(Tier::Memory), Mode::Worker, request.run, scratch);
+    match call_handler(node, request, txn, out) {
+        Ok(finished) => {
+            let effects = finished.call.effects;
+            let urgent = !effects.is_empty() || group.is_urgent(keyspace, &since);
+            let pending = group.leave(keyspace, &taken, &since);
+            let failed = out.get(start) == Some(&b'-');
+            let sequence = taken.sequence.max(group.seen_sequence());
+            Ok(Ran { sequence, effects, failed, epoch, pending, urgent, ..Ran::default() })
+        }
+        Err(stop) => {
+            group.take_back(keyspace, &taken, &since);
+            // An error, too, tells what the keys are.
+            let tells = matches!(stop, Stop::Error(_));
+            let mut ran = stopped(node, request, stop, out, start)?;
+            if tells {
+                (ran.sequence, ran.epoch, ran.pending) = (taken.sequence, epoch, taken.overlaps);
+            }
+            Ok(ran)
+        }
+    }
+}
+
+/// What a run that came to no end on a worker means for its connection.
+fn stopped(
+    node: &Node,
+    request: &Request<'_>,
+    stop: Stop,
+    out: &mut Vec<u8>,
+    start: usize,
+) -> Result<Ran, Pause> {
+    out.truncate(start);
+    match stop {
+        Stop::Cold => Err(Pause::Cold),
+        Stop::Heavy => Err(Pause::Heavy),
+        Stop::Stall | Stop::Conflict => Err(Pause::Stall),
+        Stop::Wait(wait) => Err(enlist(node, request, wait)),
+        Stop::Stripe(stripe) => Err(Pause::Stripe(stripe)),
+        Stop::Alone => Err(Pause::Alone),
+        Stop::Error(error) => Ok(refuse(request, out, start, error.to_bytes())),
+        Stop::Unavailable(reason) => Ok(refuse(request, out, start, unavailable_text(request, &reason))),
+    }
+}
+
+/// Runs a request on a worker and commits it. The reply is appended to `out`; on a pause nothing is. The worker's group must have been
+/// settled, unless the request only reads and the group is not open.
 pub fn attempt(
     runner: &Runner<'_>,
     bench: &mut Bench,
@@ -237,6 +362,9 @@ pub fn attempt(
     {
         return Err(Pause::Heavy);
     }
+    if has_flag(node, request, Flag::Reaches) {
+        return attempt_reaching(runner, bench, request, out);
+    }
     let keyspace = &node.keyspace;
     let Some(_inside) = keyspace.gate().enter(runner.worker + 1) else { return Err(Pause::Gate) };
     make_plan(node, request, &mut bench.plan);
@@ -246,9 +374,9 @@ pub fn attempt(
     let epoch = keyspace.store().epoch();
     let guard = match keyspace.store().db() {
         Ok(guard) => guard,
-        Err(error) => return Ok(refuse(request, out, start, &misconf_text(&error.0))),
+        Err(error) => return Ok(refuse(request, out, start, misconf_text(&error.0))),
     };
-    let Some(db) = guard.as_deref() else { return Ok(refuse(request, out, start, &misconf_text("closed"))) };
+    let Some(db) = guard.as_deref() else { return Ok(refuse(request, out, start, misconf_text("closed"))) };
     let sequence = held.sequence();
     match run_handler(node, request, db.newest(Tier::Memory), Mode::Worker, &mut bench.scratch, out) {
         Ok(mut ran) => {
@@ -257,23 +385,39 @@ pub fn attempt(
             Ok(ran)
         }
         Err(stop) => {
-            out.truncate(start);
-            match stop {
-                Stop::Cold => Err(Pause::Cold),
-                Stop::Heavy => Err(Pause::Heavy),
-                Stop::Stall | Stop::Conflict => Err(Pause::Stall),
-                Stop::Wait(wait) => Err(enlist(node, request, wait)),
-                Stop::Error(error) => {
-                    let mut ran = refuse(request, out, start, &error.to_string());
-                    // An error, too, tells what the keys are.
-                    ran.sequence = sequence;
-                    ran.epoch = epoch;
-                    Ok(ran)
-                }
-                Stop::Unavailable(reason) => {
-                    Ok(refuse(request, out, start, &unavailable_text(request, &reason)))
-                }
+            // An error, too, tells what the keys are.
+            let tells = matches!(stop, Stop::Error(_));
+            let mut ran = stopped(node, request, stop, out, start)?;
+            if tells {
+                (ran.sequence, ran.epoch) = (sequence, epoch);
             }
+            Ok(ran)
+        }
+    }
+}
+
+/// Runs a script, or an EXEC with one, as a group of its own: its locks can grow while it runs.
+fn attempt_reaching(
+    runner: &Runner<'_>,
+    bench: &mut Bench,
+    request: &Request<'_>,
+    out: &mut Vec<u8>,
+) -> Result<Ran, Pause> {
+    let start = out.len();
+    let ran = run_in_group(runner, bench, request, out)?;
+    if !ran.pending {
+        return Ok(ran);
+    }
+    let ticket = bench.group.ticket();
+    bench.group.settle(&runner.node.keyspace, &runner.node.clock);
+    match ticket.get() {
+        Some(Settled::Committed { sequence, changed, .. }) => {
+            Ok(Ran { sequence: ran.sequence.max(*sequence), changed: *changed, pending: false, ..ran })
+        }
+        Some(Settled::Failed(reason)) => Ok(refuse(request, out, start, misconf_text(reason))),
+        Some(Settled::Stalled) | None => {
+            out.truncate(start);
+            Err(Pause::Stall)
         }
     }
 }
@@ -283,13 +427,14 @@ fn unavailable_text(request: &Request<'_>, reason: &str) -> String {
 }
 
 /// Writes an error as the reply.
-fn refuse(request: &Request<'_>, out: &mut Vec<u8>, start: usize, text: &str) -> Ran {
+fn refuse(request: &Request<'_>, out: &mut Vec<u8>, start: usize, text: impl AsRef<[u8]>) -> Ran {
     out.truncate(start);
-    Reply::new(out, request.session.proto).error(text);
+    Reply::new(out, request.session.proto).error_bytes(text.as_ref());
     // An EXEC that could not run has ended its transaction nevertheless.
     let ends = request.entry.name == "exec" && request.session.multi.is_some();
     let effects = if ends { vec![Effect::EndMulti] } else { Vec::new() };
-    Ran { failed: true, effects, ..Ran::default() }
+    let urgent = !effects.is_empty();
+    Ran { failed: true, effects, urgent, ..Ran::default() }
 }
 
 /// Puts a blocking command into the queues of its keys, or back to waiting if it had a turn. Its locks are held.
@@ -336,7 +481,8 @@ fn run_handler(
     scratch: &mut Scratch,
     out: &mut Vec<u8>,
 ) -> Outcome<Ran> {
-    let call = call_handler(node, request, view, mode, scratch, out)?;
+    let txn = node.keyspace.begin(view, mode, request.run, scratch);
+    let call = call_handler(node, request, txn, out)?;
     commit(call, out)
 }
 
@@ -344,7 +490,7 @@ fn commit(call: Finished<'_>, out: &[u8]) -> Outcome<Ran> {
     let Finished { call, start } = call;
     let effects = call.effects;
     let Committed { sequence, changed } = call.txn.commit()?;
-    Ok(Ran { sequence, effects, failed: out.get(start) == Some(&b'-'), changed, epoch: 0 })
+    Ok(Ran { sequence, effects, failed: out.get(start) == Some(&b'-'), changed, ..Ran::default() })
 }
 
 /// A handler's call that has written its reply and waits for its commit.
@@ -356,16 +502,13 @@ struct Finished<'c> {
 fn call_handler<'c>(
     node: &'c Node,
     request: &Request<'c>,
-    view: View<'c>,
-    mode: Mode,
-    scratch: &'c mut Scratch,
+    mut txn: Txn<'c>,
     out: &mut Vec<u8>,
 ) -> Outcome<Finished<'c>> {
     let Some(handler) = request.entry.spec.handler else {
         return Err(Error::Arity(request.entry.name.into()).into());
     };
     let start = out.len();
-    let mut txn = node.keyspace.begin(view, mode, request.run, scratch);
     txn.set_quiet(request.session.no_touch);
     txn.set_counting(request.entry.spec.flags.has(Flag::ReadOnly));
     let mut call = Call {
@@ -391,7 +534,8 @@ pub fn probe(node: &Node, bench: &mut Bench, request: &Request<'_>, out: &mut Ve
     let start = out.len();
     let cold = with_db(node, |db| {
         let view = db.newest(Tier::Memory);
-        matches!(call_handler(node, request, view, Mode::Dry, &mut bench.scratch, out), Err(Stop::Cold))
+        let txn = node.keyspace.begin(view, Mode::Dry, request.run, &mut bench.scratch);
+        matches!(call_handler(node, request, txn, out), Err(Stop::Cold))
     });
     out.truncate(start);
     cold.unwrap_or(false)
@@ -404,7 +548,8 @@ pub fn dry(node: &Node, request: &Request<'_>) {
     let ended = with_db(node, |db| {
         let snapshot = db.snapshot();
         let view = View { db, snapshot: Some(&snapshot), tier: Tier::Disk };
-        call_handler(node, request, view, Mode::Dry, &mut scratch, &mut out).map(|_| ())
+        let txn = node.keyspace.begin(view, Mode::Dry, request.run, &mut scratch);
+        call_handler(node, request, txn, &mut out).map(|_| ())
     });
     if let Ok(Err(Stop::Unavailable(reason))) = ended {
         tracing::warn!(command = request.entry.name, reason, "a dry run failed");
@@ -415,19 +560,19 @@ fn with_db<T>(node: &Node, work: impl FnOnce(&Db) -> T) -> Result<T, String> {
     node.keyspace.store().with_db(work).map_err(|error| error.0)
 }
 
-/// Runs a request on the pool, to its end. The reply is appended to `out`.
-pub fn heavy(node: &Node, request: &Request<'_>, out: &mut Vec<u8>) -> Result<Ran, Pause> {
+/// Runs a request on the pool, to its end; `alone` with the gate closed. The reply is appended to `out`.
+pub fn heavy(node: &Node, request: &Request<'_>, alone: bool, out: &mut Vec<u8>) -> Result<Ran, Pause> {
     node.keyspace.figures().count_heavy_run();
     let start = out.len();
     let epoch = node.keyspace.store().epoch();
-    match heavy_in_turn(node, request, out) {
+    match heavy_in_turn(node, request, alone, out) {
         Ok(ran) => Ok(ran),
         Err(HeavyEnd::Pause(pause)) => {
             out.truncate(start);
             Err(pause)
         }
         Err(HeavyEnd::Stop(Stop::Error(error))) => {
-            let mut ran = refuse(request, out, start, &error.to_string());
+            let mut ran = refuse(request, out, start, error.to_bytes());
             ran.sequence = with_db(node, Db::latest_sequence).unwrap_or(0);
             ran.epoch = epoch;
             Ok(ran)
@@ -437,10 +582,10 @@ pub fn heavy(node: &Node, request: &Request<'_>, out: &mut Vec<u8>) -> Result<Ra
             Err(Pause::Stall)
         }
         Err(HeavyEnd::Stop(Stop::Unavailable(reason))) => {
-            Ok(refuse(request, out, start, &unavailable_text(request, &reason)))
+            Ok(refuse(request, out, start, unavailable_text(request, &reason)))
         }
         Err(HeavyEnd::Stop(_) | HeavyEnd::Closed | HeavyEnd::Conflicts) => {
-            Ok(refuse(request, out, start, "ERR the command could not be run on the pool"))
+            Ok(refuse(request, out, start, b"ERR the command could not be run on the pool"))
         }
     }
 }
@@ -462,15 +607,16 @@ impl From<Stop> for HeavyEnd {
 
 /// The three ways of a heavy command. A reopen closes the gate and then waits until nobody uses the database: so the gate is
 /// waited for before the database is taken, never while it is held.
-fn heavy_in_turn(node: &Node, request: &Request<'_>, out: &mut Vec<u8>) -> Result<Ran, HeavyEnd> {
+fn heavy_in_turn(
+    node: &Node,
+    request: &Request<'_>,
+    alone: bool,
+    out: &mut Vec<u8>,
+) -> Result<Ran, HeavyEnd> {
     let keyspace = &node.keyspace;
     let mut bench = Bench::default();
-    if has_flag(node, request, Flag::Gate) {
-        let _alone = keyspace.gate().close();
-        return on_db(node, |db| {
-            let view = db.newest(Tier::Disk);
-            Ok(run_handler(node, request, view, Mode::Alone, &mut bench.scratch, out)?)
-        });
+    if alone || has_flag(node, request, Flag::Gate) {
+        return heavy_alone(node, request, &mut bench, out);
     }
     make_plan(node, request, &mut bench.plan);
     let start = out.len();
@@ -490,11 +636,18 @@ fn heavy_in_turn(node: &Node, request: &Request<'_>, out: &mut Vec<u8>) -> Resul
                 bench.scratch.indexing = Indexing::Usual;
             }
             Err(HeavyEnd::Conflicts) => break,
+            Err(HeavyEnd::Stop(Stop::Alone)) => {
+                out.truncate(start);
+                return heavy_alone(node, request, &mut bench, out);
+            }
             ended => return ended,
         }
     }
     out.truncate(start);
     keyspace.figures().count_last_resort();
+    if has_flag(node, request, Flag::Reaches) {
+        return heavy_alone(node, request, &mut bench, out);
+    }
     let _inside = keyspace.gate().enter_pool();
     let held = keyspace.stripes().lock(&bench.plan, heavy_holder(request));
     let sequence = held.sequence();
@@ -539,7 +692,7 @@ fn index_in_slices(
         };
         match ended {
             Err(HeavyEnd::Stop(Stop::Cold)) => {}
-            Err(HeavyEnd::Stop(Stop::Heavy | Stop::Wait(_))) => break,
+            Err(HeavyEnd::Stop(Stop::Heavy | Stop::Wait(_) | Stop::Alone)) => break,
             ended => return Some(ended),
         }
         let rows_now = bench.scratch.indexing.rows();
@@ -549,13 +702,26 @@ fn index_in_slices(
             let snapshot = db.snapshot();
             let view = View { db, snapshot: Some(&snapshot), tier: Tier::Disk };
             out.truncate(start);
-            let _ = call_handler(node, request, view, Mode::Dry, &mut bench.scratch, out);
+            let txn = keyspace.begin(view, Mode::Dry, request.run, &mut bench.scratch);
+            let _ = call_handler(node, request, txn, out);
             Ok(Ran::default())
         });
         out.truncate(start);
     }
     out.truncate(start);
     None
+}
+
+fn heavy_alone(
+    node: &Node,
+    request: &Request<'_>,
+    bench: &mut Bench,
+    out: &mut Vec<u8>,
+) -> Result<Ran, HeavyEnd> {
+    let _alone = node.keyspace.gate().close();
+    on_db(node, |db| {
+        Ok(run_handler(node, request, db.newest(Tier::Disk), Mode::Alone, &mut bench.scratch, out)?)
+    })
 }
 
 fn heavy_holder(request: &Request<'_>) -> Holder {
@@ -580,11 +746,13 @@ fn heavy_from_snapshots(
 ) -> Result<Ran, HeavyEnd> {
     let keyspace = &node.keyspace;
     let start = out.len();
+    let Bench { scratch, plan, .. } = bench;
     for _ in 0..HEAVY_ATTEMPTS_MAX {
         let snapshot = db.snapshot();
         let databases = keyspace.databases();
         let view = View { db, snapshot: Some(&snapshot), tier: Tier::Disk };
-        let finished = match call_handler(node, request, view, Mode::Heavy, &mut bench.scratch, out) {
+        let txn = keyspace.begin(view, Mode::Heavy, request.run, scratch);
+        let mut finished = match call_handler(node, request, txn, out) {
             Ok(finished) => finished,
             // Only a run that holds its locks may wait, and only such a run knows that there is nothing to take.
             Err(Stop::Wait(_)) => return Err(HeavyEnd::Conflicts),
@@ -595,8 +763,10 @@ fn heavy_from_snapshots(
             ran.sequence = ran.sequence.max(snapshot.sequence());
             return Ok(ran);
         }
+        plan.extend(&finished.call.txn.take_noted());
+        plan.seal();
         let Some(_inside) = keyspace.gate().enter(0) else { return Err(HeavyEnd::Closed) };
-        let held = keyspace.stripes().lock(&bench.plan, heavy_holder(request));
+        let held = keyspace.stripes().lock(plan, heavy_holder(request));
         if held.sequence() <= snapshot.sequence() && Arc::ptr_eq(&databases, &keyspace.databases()) {
             return Ok(commit(finished, out)?);
         }

@@ -4,7 +4,7 @@ use super::Command;
 use crate::resp::Args;
 use ahash::AHashMap;
 
-/// No command's name is longer.
+/// No command's own name is longer; `rename-command` may give it a longer one.
 const NAME_LEN_MAX: usize = 32;
 
 /// A command or subcommand in the table.
@@ -15,6 +15,8 @@ pub struct Entry {
     pub name: &'static str,
     /// Its number, below `Table::len`.
     pub index: usize,
+    /// `rename-command` has taken it away.
+    removed: bool,
     subcommands: AHashMap<&'static str, usize>,
 }
 
@@ -51,8 +53,32 @@ impl Table {
 
     fn push(&mut self, spec: &'static Command, name: &'static str) -> usize {
         let index = self.entries.len();
-        self.entries.push(Entry { spec, name, index, subcommands: AHashMap::new() });
+        self.entries.push(Entry { spec, name, index, removed: false, subcommands: AHashMap::new() });
         index
+    }
+
+    /// Gives a command another name, or with an empty one takes it away, as `rename-command` in a configuration does. What it
+    /// calls itself (`Entry::name`) stays as it was. New names live as long as the program: this is for its start.
+    pub fn rename(&mut self, old: &str, new: &str) -> Result<(), &'static str> {
+        let index = self.names.remove(old.to_ascii_lowercase().as_str());
+        let index = index.ok_or("No such command in rename-command")?;
+        if new.is_empty() {
+            self.remove(index);
+            return Ok(());
+        }
+        let new = new.to_ascii_lowercase();
+        if self.names.contains_key(new.as_str()) {
+            return Err("Target command name already exists");
+        }
+        self.names.insert(Box::leak(new.into_boxed_str()), index);
+        Ok(())
+    }
+
+    fn remove(&mut self, index: usize) {
+        let below: Vec<usize> = self.entries[index].subcommands.values().copied().collect();
+        for index in below.into_iter().chain([index]) {
+            self.entries[index].removed = true;
+        }
     }
 
     /// The command a request names, down to the subcommand.
@@ -72,20 +98,37 @@ impl Table {
 
     fn by_name(&self, names: &AHashMap<&'static str, usize>, name: &[u8]) -> Option<&Entry> {
         let mut lower = [0; NAME_LEN_MAX];
-        let lower = lower.get_mut(..name.len())?;
+        let Some(lower) = lower.get_mut(..name.len()) else {
+            return self.by_long_name(names, name);
+        };
         lower.copy_from_slice(name);
         lower.make_ascii_lowercase();
         names.get(std::str::from_utf8(lower).ok()?).map(|&index| &self.entries[index])
     }
 
-    /// Commands and subcommands, in the order of their numbers.
+    #[cold]
+    fn by_long_name(&self, names: &AHashMap<&'static str, usize>, name: &[u8]) -> Option<&Entry> {
+        let longest = names.keys().map(|name| name.len()).max().unwrap_or(0);
+        if name.len() > longest {
+            return None;
+        }
+        let lower = name.to_ascii_lowercase();
+        names.get(std::str::from_utf8(&lower).ok()?).map(|&index| &self.entries[index])
+    }
+
+    /// Commands and subcommands, in the order of their numbers, those that were taken away included.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// The commands without their subcommands.
+    /// The commands and subcommands that a client can name.
+    pub fn present(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| !entry.removed)
+    }
+
+    /// The same without subcommands.
     pub fn commands(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.iter().filter(|entry| !entry.name.contains('|'))
+        self.present().filter(|entry| !entry.name.contains('|'))
     }
 
     /// How many numbers are given.
@@ -96,5 +139,53 @@ impl Table {
     /// True for a table without commands.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyspace::Outcome;
+    use crate::resp::{OwnedArgs, Reply};
+
+    fn nothing(_call: &mut super::super::Call<'_>, _reply: &mut Reply<'_>) -> Outcome {
+        Ok(())
+    }
+
+    const SUBS: &[Command] = &[Command::new("get", nothing).arity(-3)];
+    const FAMILY: &[Command] = &[
+        Command::new("get", nothing).arity(2),
+        Command::new("set", nothing).arity(-3),
+        Command::container("config", SUBS),
+    ];
+
+    fn found<'t>(table: &'t Table, line: &str) -> Option<&'t str> {
+        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        table.find(OwnedArgs::from_slices(&words).args()).ok().map(|entry| entry.name)
+    }
+
+    #[test]
+    fn a_renamed_command_answers_to_its_new_name_only_and_keeps_its_own() {
+        let mut table = Table::new(&[FAMILY]);
+        let long = "f".repeat(64);
+        table.rename("GET", "Fetch").unwrap();
+        table.rename("fetch", &long).unwrap();
+        table.rename("config", "cfg").unwrap();
+        assert_eq!([found(&table, "get k"), found(&table, "fetch k")], [None, None]);
+        assert_eq!(found(&table, &format!("{} k", long.to_uppercase())), Some("get"));
+        assert_eq!(found(&table, &"f".repeat(65)), None);
+        assert_eq!([found(&table, "CFG get x"), found(&table, "config get x")], [Some("config|get"), None]);
+        assert_eq!(table.commands().count(), 3);
+    }
+
+    #[test]
+    fn a_command_renamed_to_nothing_is_gone_with_its_subcommands() {
+        let mut table = Table::new(&[FAMILY]);
+        table.rename("config", "").unwrap();
+        assert_eq!(found(&table, "config get x"), None);
+        assert_eq!(table.present().map(|entry| entry.name).collect::<Vec<_>>(), ["get", "set"]);
+        assert_eq!(table.rename("config", "x"), Err("No such command in rename-command"));
+        assert_eq!(table.rename("get", "SET"), Err("Target command name already exists"));
+        assert_eq!(table.rename("set", "set"), Ok(()));
     }
 }

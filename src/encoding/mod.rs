@@ -2,12 +2,14 @@
 //! No I/O, no clock, no locks. Every layout here is drawn in docs/storage-format.md and pinned by golden-byte tests.
 //!
 //! Read in this order: `row` (row keys: where a thing lies), `head` (the value of a key's head row), `packed` (small
-//! collections inside a head), `ttl` and `gc` (the two queues), `system` (counters, namespaces, the format version).
+//! collections inside a head), `score` (rows of sorted sets), `ttl` and `gc` (the two queues), `system` (counters, namespaces,
+//! the format version).
 
 pub mod gc;
 pub mod head;
 pub mod packed;
 pub mod row;
+pub mod score;
 pub mod system;
 pub mod ttl;
 

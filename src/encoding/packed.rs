@@ -80,6 +80,13 @@ pub struct Entries<'a> {
     rest: &'a [u8],
 }
 
+impl<'a> Entries<'a> {
+    /// Walks entries that stand without a count before them.
+    pub fn over(entries: &'a [u8]) -> Entries<'a> {
+        Entries { rest: entries }
+    }
+}
+
 impl<'a> Iterator for Entries<'a> {
     type Item = Result<&'a [u8], Damaged>;
 

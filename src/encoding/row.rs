@@ -4,7 +4,7 @@
 //! head row (family keys)      | namespace 4 | position 7 | key bytes |
 //! element row (hash ...)      | namespace 4 | slot 2 | version 8 | element |
 //!   element of a hash         | position 7 | field bytes |
-//!   element of a list         | index 8, offset by 2^63 |
+//!   element of a list         | list position 8, offset by 2^63 |
 //!   element of a chunked string | chunk number 4 |
 //! ```
 //!
@@ -126,7 +126,7 @@ impl Place {
         row
     }
 
-    /// The row of a list's element.
+    /// The row of a list's element at a list position.
     pub fn index_row(&self, index: i64) -> RowKey {
         let mut row = RowKey::from_slice(&self.prefix());
         row.extend_from_slice(&((index as u64) ^ (1 << 63)).to_be_bytes());

@@ -6,7 +6,7 @@
 //! | 'v' |                              -> first version not yet leased 8
 //! | 'n' |                              -> first namespace never used 4
 //! | 'd' | database 4 |                 -> its namespace 4      (absent: never flushed; the namespace equals the number)
-//! | 'c' | namespace 4 | stripe 2 |     -> keys 8 | expiring keys 8
+//! | 'c' | namespace 4 | writer 2 |     -> keys 8 | expiring keys 8, both signed: what this writer has added less what it has removed
 //! ```
 
 use super::Damaged;
@@ -26,13 +26,13 @@ pub const DATABASE_PREFIX: &[u8] = b"d";
 /// The first byte of counter rows.
 pub const COUNTER_PREFIX: &[u8] = b"c";
 
-/// How many keys a stripe of a namespace holds.
+/// How many keys a writer has added to a namespace, less those it has removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Count {
     /// Keys.
-    pub keys: u64,
+    pub keys: i64,
     /// Keys among them that have an expiry.
-    pub expiring: u64,
+    pub expiring: i64,
 }
 
 /// The row that says to which namespace a logical database maps.
@@ -47,11 +47,11 @@ pub fn split_database_row(row: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(row.strip_prefix(DATABASE_PREFIX)?.try_into().ok()?))
 }
 
-/// The counter row of a stripe of a namespace.
-pub fn counter_row(namespace: Namespace, stripe: u16) -> RowKey {
+/// The counter row of a writer in a namespace.
+pub fn counter_row(namespace: Namespace, writer: u16) -> RowKey {
     let mut row = RowKey::from_slice(COUNTER_PREFIX);
     row.extend_from_slice(&namespace.0.to_be_bytes());
-    row.extend_from_slice(&stripe.to_be_bytes());
+    row.extend_from_slice(&writer.to_be_bytes());
     row
 }
 
@@ -63,11 +63,11 @@ pub fn counters_of(namespace: Namespace) -> (RowKey, RowKey) {
     (from, to)
 }
 
-/// Namespace and stripe of a counter row.
+/// Namespace and writer of a counter row.
 pub fn split_counter_row(row: &[u8]) -> Option<(Namespace, u16)> {
     let rest = row.strip_prefix(COUNTER_PREFIX)?;
-    let (namespace, stripe) = rest.split_first_chunk::<4>()?;
-    Some((Namespace(u32::from_be_bytes(*namespace)), u16::from_be_bytes(stripe.try_into().ok()?)))
+    let (namespace, writer) = rest.split_first_chunk::<4>()?;
+    Some((Namespace(u32::from_be_bytes(*namespace)), u16::from_be_bytes(writer.try_into().ok()?)))
 }
 
 impl Count {
@@ -82,7 +82,8 @@ impl Count {
     /// Reads a counter row's value.
     pub fn decode(value: &[u8]) -> Result<Count, Damaged> {
         let (keys, expiring) = value.split_at_checked(8).ok_or(Damaged("counter cut short"))?;
-        Ok(Count { keys: super::head::read_u64(keys)?, expiring: super::head::read_u64(expiring)? })
+        let number = |bytes| super::head::read_u64(bytes).map(u64::cast_signed);
+        Ok(Count { keys: number(keys)?, expiring: number(expiring)? })
     }
 }
 
@@ -97,8 +98,8 @@ mod tests {
         assert_eq!([FORMAT_ROW, SEED_ROW, VERSION_ROW, NAMESPACE_ROW], [b"f", b"h", b"v", b"n"]);
         assert_eq!(&database_row(5)[..], b"d\0\0\0\x05");
         assert_eq!(split_database_row(b"d\0\0\0\x05"), Some(5));
-        let count = Count { keys: 1, expiring: 2 };
-        assert_eq!(count.encode(), *b"\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x02");
+        let count = Count { keys: 1, expiring: -2 };
+        assert_eq!(count.encode(), *b"\0\0\0\0\0\0\0\x01\xff\xff\xff\xff\xff\xff\xff\xfe");
         assert_eq!(Count::decode(&count.encode()), Ok(count));
         assert!(Count::decode(b"short").is_err());
     }

@@ -1,22 +1,22 @@
 //! Commit: the one place that knows what changed. A run's writes become one RocksDB batch; then the hot tier, the counters, the
 //! watchers and the waiters learn of it, all before the run's locks are released.
 //!
-//! What a handler need not think of is added here: the counter rows of stripes that gained or lost keys, the `ttl` row of a new
+//! What a handler need not think of is added here: the writer's counter row where keys came or went, the `ttl` row of a new
 //! expiry, the `gc` rows of collections that no head points to any more, and the exile rows of collections that moved.
 
-use super::databases::Database;
+use super::databases::{Database, Writer};
 use super::error::{Outcome, Stop};
-use super::stripes::StripeId;
 use super::txn::{Mode, Txn};
+use super::watch::Remapped;
 use super::{Keyspace, hot_key};
 use crate::encoding::Family;
 use crate::encoding::gc::{DeadCollection, dead_namespace_row, exile_row};
 use crate::encoding::head::{Body, DataType, Head};
-use crate::encoding::row::{Namespace, Place, RowKey, split_head_row};
+use crate::encoding::row::{Namespace, Place, split_head_row};
 use crate::encoding::system::{Count, counter_row, counters_of, database_row};
 use crate::encoding::ttl::hint_row;
 use crate::hot::Source;
-use crate::store::{Batch, WriteError};
+use crate::store::{Batch, Tier, WriteError};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -28,14 +28,14 @@ const HOT_ROWS_MAX: usize = 1024;
 pub struct Committed {
     /// At or above the sequence of everything the run saw or wrote: its reply waits until the log is flushed up to here.
     pub sequence: u64,
-    /// Keys changed.
+    /// Keys changed; one that several commands changed counts for each.
     pub changed: usize,
 }
 
-/// A change of one stripe's counts.
+/// A change of what the writer has counted in one database.
 struct CountChange {
     database: Arc<Database>,
-    stripe: StripeId,
+    writer: Writer,
     keys: i64,
     expiring: i64,
 }
@@ -47,8 +47,8 @@ struct Consequences {
     dead: SmallVec<[DeadCollection; 2]>,
     /// The earliest expiry hint filed.
     hint_min_ms: Option<u64>,
-    /// Changed keys: their row, stripe, and type now.
-    changed: SmallVec<[(RowKey, StripeId, Option<DataType>); 2]>,
+    /// Changed keys: the state, and the key's type now.
+    changed: SmallVec<[(usize, Option<DataType>); 16]>,
     /// Collections made and let go of within the run: their rows are not written at all.
     stillborn: SmallVec<[Place; 2]>,
 }
@@ -80,11 +80,14 @@ impl Txn<'_> {
         }
         self.report_lookups();
         if self.scratch.overlay.is_empty() && self.remapped.is_empty() {
-            return Ok(Committed { sequence: self.sequence, changed: 0 });
+            return Ok(Committed { sequence: self.scratch.sequence, changed: 0 });
         }
         let mut batch = Batch::default();
         let db = self.view.db;
         let consequences = self.consequences(&mut batch)?;
+        // A worker's commits follow one another; those of pool threads must, as long as they count.
+        let counts = !consequences.counts.is_empty() && self.scratch.writer == Writer::POOL;
+        let _counting = counts.then(|| self.keyspace.pool_counts.lock());
         for (family, row, value) in self.scratch.overlay.iter() {
             match value {
                 _ if consequences.is_stillborn(family, row) => {}
@@ -94,7 +97,7 @@ impl Txn<'_> {
         }
         self.write_remapping(&mut batch);
         for change in &consequences.counts {
-            let row = counter_row(change.database.namespace(), change.stripe.0);
+            let row = counter_row(change.database.namespace(), change.writer.0);
             batch.put(db, Family::System, &row, &change.after().encode());
         }
         let sequence = match self.keyspace.store.write(db, batch, self.mode != Mode::Worker) {
@@ -108,8 +111,8 @@ impl Txn<'_> {
         let guard = AbortOnPanic;
         self.apply(&consequences, sequence);
         drop(guard);
-        self.sequence = self.sequence.max(sequence);
-        Ok(Committed { sequence: self.sequence, changed: consequences.changed.len() })
+        let changed = self.scratch.changes.len();
+        Ok(Committed { sequence: self.scratch.sequence.max(sequence), changed })
     }
 
     /// Goes through the keys touched: what was and what is.
@@ -117,25 +120,21 @@ impl Txn<'_> {
         let mut all = Consequences::default();
         let (mut olds, mut news): (SmallVec<[_; 2]>, SmallVec<[_; 2]>) = Default::default();
         let db = self.view.db;
-        for state in &self.scratch.states {
+        for (index, state) in self.scratch.states.iter().enumerate() {
             let written = self.scratch.overlay.get(Family::Keys, state.key.row());
             let before = state.before.as_deref().map(Head::decode).transpose()?;
             let after = match written {
                 Some(value) => value.map(Head::decode).transpose()?,
                 None => before,
             };
-            if state.changed {
-                all.changed.push((
-                    state.key.row().clone(),
-                    state.key.stripe(),
-                    after.map(|head| head.data_type),
-                ));
+            if state.changed_by != 0 {
+                all.changed.push((index, after.map(|head| head.data_type)));
             }
             if written.is_none() {
                 continue;
             }
             let Some((namespace, _, _)) = split_head_row(state.key.row()) else { continue };
-            self.count(&mut all, namespace, state.key.database(), state.key.stripe(), before, after);
+            self.count(&mut all, namespace, before, after);
             if let Some(before) = before
                 && let Body::Spread(spread) = before.body
             {
@@ -163,7 +162,7 @@ impl Txn<'_> {
         }
         mark_exiles(batch, db, &olds, &news);
         let lives = |place: &Place| news.iter().any(|(other, _)| other == place);
-        all.stillborn.extend(self.made.iter().filter(|place| !lives(place)).copied());
+        all.stillborn.extend(self.scratch.made.iter().filter(|place| !lives(place)).copied());
         Ok(all)
     }
 
@@ -171,8 +170,6 @@ impl Txn<'_> {
         &self,
         all: &mut Consequences,
         namespace: Namespace,
-        number: u32,
-        stripe: StripeId,
         before: Option<Head<'_>>,
         after: Option<Head<'_>>,
     ) {
@@ -182,22 +179,15 @@ impl Txn<'_> {
         if keys == 0 && expiring == 0 {
             return;
         }
-        // After a FLUSHDB in the same run the key's old namespace has no counters any more.
-        let Some(database) = self.databases().iter().find(|database| database.namespace() == namespace)
-        else {
+        if let Some(change) = all.counts.iter_mut().find(|change| change.database.namespace() == namespace) {
+            change.keys += keys;
+            change.expiring += expiring;
             return;
-        };
-        debug_assert!((number as usize) < self.databases().len());
-        let known = all
-            .counts
-            .iter_mut()
-            .find(|change| change.stripe == stripe && change.database.namespace() == namespace);
-        match known {
-            Some(change) => {
-                change.keys += keys;
-                change.expiring += expiring;
-            }
-            None => all.counts.push(CountChange { database: Arc::clone(database), stripe, keys, expiring }),
+        }
+        // After a FLUSHDB in the same run the key's old namespace has no counters any more.
+        let writer = self.scratch.writer;
+        if let Some(database) = self.databases().iter().find(|database| database.namespace() == namespace) {
+            all.counts.push(CountChange { database: Arc::clone(database), writer, keys, expiring });
         }
     }
 
@@ -225,6 +215,10 @@ impl Txn<'_> {
         let keyspace = self.keyspace;
         // First: it asks the hot tier what was there before.
         self.count_ranks(consequences.dead.iter().map(|dead| (dead.data_type, dead.place)));
+        for state in &mut self.scratch.states {
+            // Nobody else holds an old value now, so that the hot tier can write over it.
+            state.before = None;
+        }
         let overlay = &self.scratch.overlay;
         let keep = overlay.len() <= HOT_ROWS_MAX;
         for (family, row, value) in overlay.iter() {
@@ -237,7 +231,7 @@ impl Txn<'_> {
             }
         }
         for change in &consequences.counts {
-            change.database.set_count(change.stripe, change.after());
+            change.database.set_count(change.writer, change.after());
         }
         // Only now that the row is there: an expirer that passed its place before must come again.
         if let Some(hint_ms) = consequences.hint_min_ms {
@@ -249,39 +243,55 @@ impl Txn<'_> {
         if !consequences.dead.is_empty() || !self.flushed.is_empty() {
             keyspace.gc.notice();
         }
-        for (row, stripe, _) in &consequences.changed {
-            keyspace.stripes.set_sequence(*stripe, sequence);
-            keyspace.watches.touch(row);
-        }
+        let states = &self.scratch.states;
         // Rows of heads that changed without a client's doing (refiled hints) count for replies, too.
-        for state in &self.scratch.states {
+        for state in states {
             keyspace.stripes.set_sequence(state.key.stripe(), sequence);
         }
+        for (index, _) in &consequences.changed {
+            keyspace.watches.touch(states[*index].key.row());
+        }
         if !keyspace.waiters.is_empty() {
-            for (row, stripe, data_type) in &consequences.changed {
+            for (index, data_type) in &consequences.changed {
                 if let Some(data_type) = data_type {
-                    keyspace.waiters.claim(row, Some(*data_type), || keyspace.stripes.begin_turn(*stripe));
+                    let (row, stripe) = (states[*index].key.row(), states[*index].key.stripe());
+                    keyspace.waiters.claim(row, Some(*data_type), || keyspace.stripes.begin_turn(stripe));
                 }
             }
         }
         if !self.remapped.is_empty() {
             self.apply_remapping(sequence);
         }
-        keyspace.figures.count_changes(consequences.changed.len() as u64);
+        keyspace.figures.count_changes(self.scratch.changes.len() as u64);
     }
 
     fn apply_remapping(&mut self, sequence: u64) {
         let keyspace: &Keyspace = self.keyspace;
         let old = keyspace.databases();
-        for &number in &self.remapped {
-            if let Some(database) = old.get(number as usize) {
-                let emptied = self.flushed.iter().any(|flushed| flushed.namespace() == database.namespace());
-                keyspace.watches.touch_namespace(&database.namespace().0.to_be_bytes(), emptied);
-            }
-        }
         if let Some(databases) = self.changed_databases.take() {
             keyspace.install_databases(databases);
         }
+        // Only now: a watch that comes too late for this finds the new namespaces (`Keyspace::watch`).
+        let new = keyspace.databases();
+        let mut numbers = std::mem::take(&mut self.remapped);
+        numbers.sort_unstable();
+        numbers.dedup();
+        let prefix = |database: &Database| database.namespace().0.to_be_bytes();
+        let moves: SmallVec<[Remapped; 2]> = numbers
+            .iter()
+            .filter_map(|&number| {
+                let (from, to) = (old.get(number as usize)?, new.get(number as usize)?);
+                Some(Remapped { from: prefix(from), to: prefix(to) })
+            })
+            .collect();
+        let view = self.view.db.newest(Tier::Disk);
+        keyspace.watches.remap(&moves, |row| match view.get(Family::Keys, row) {
+            Ok(Some(value)) => Head::decode(&value)
+                .is_ok_and(|head| head.expiry.is_none_or(|expiry| expiry.at_ms > self.now_ms())),
+            Ok(None) => false,
+            // It cannot be told: the client tries again.
+            Err(_) => true,
+        });
         keyspace.stripes.set_all_sequences(sequence);
         keyspace.waiters.recheck_all();
     }
@@ -289,10 +299,10 @@ impl Txn<'_> {
 
 impl CountChange {
     fn after(&self) -> Count {
-        let before = self.database.count(self.stripe);
+        let before = self.database.count(self.writer);
         Count {
-            keys: before.keys.saturating_add_signed(self.keys),
-            expiring: before.expiring.saturating_add_signed(self.expiring),
+            keys: before.keys.saturating_add(self.keys),
+            expiring: before.expiring.saturating_add(self.expiring),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! How a command's run can end without an answer, and the errors that are the client's own fault.
 
+use super::stripes::StripeId;
 use crate::encoding::Damaged;
 use crate::encoding::head::DataType;
 use crate::store::ReadError;
@@ -22,6 +23,10 @@ pub enum Stop {
     Wait(Wait),
     /// RocksDB takes no writes at the moment.
     Stall,
+    /// Somebody holds the stripe of a key that a script has come upon.
+    Stripe(StripeId),
+    /// It can only be run alone in the keyspace: FLUSHALL and the like within a script or EXEC.
+    Alone,
     /// What the run read has changed before it could commit (pool only).
     Conflict,
     /// The database cannot be read or written; the text says why.
@@ -80,12 +85,30 @@ pub enum Error {
     /// Any other text, error code first.
     #[error("{0}")]
     Text(Cow<'static, str>),
+    /// A text that quotes bytes of the client, error code first. `Display` shows what is not UTF-8 as U+FFFD.
+    #[error("{}", String::from_utf8_lossy(.0))]
+    Bytes(Vec<u8>),
 }
 
 impl Error {
     /// An error with a fixed text, error code first.
     pub const fn text(text: &'static str) -> Error {
         Error::Text(Cow::Borrowed(text))
+    }
+
+    /// An error that quotes a word of the client, error code first. As in Redis, a word ends at a zero byte.
+    pub fn quoting(before: &str, word: &[u8], after: &str) -> Error {
+        let shown = word.split(|&byte| byte == 0).next().unwrap_or_default();
+        Error::Bytes([before.as_bytes(), shown, after.as_bytes()].concat())
+    }
+
+    /// What the client is answered, error code first; it may hold any bytes.
+    pub fn to_bytes(&self) -> Cow<'_, [u8]> {
+        match self {
+            Error::Text(text) => Cow::Borrowed(text.as_bytes()),
+            Error::Bytes(bytes) => Cow::Borrowed(bytes),
+            other => Cow::Owned(other.to_string().into_bytes()),
+        }
     }
 }
 
@@ -113,4 +136,17 @@ impl From<Damaged> for Stop {
 /// Shorthand for handlers: fails with a fixed text, error code first.
 pub fn fail<T>(text: &'static str) -> Outcome<T> {
     Err(Stop::Error(Error::text(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quoted_word_keeps_its_bytes_and_ends_at_a_zero() {
+        let error = Error::quoting("ERR no '", b"\xff\xfe\0z", "' here");
+        assert_eq!(&*error.to_bytes(), b"ERR no '\xff\xfe' here");
+        assert_eq!(error.to_string(), "ERR no '\u{fffd}\u{fffd}' here");
+        assert_eq!(&*Error::Syntax.to_bytes(), b"ERR syntax error");
+    }
 }

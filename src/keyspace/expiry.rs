@@ -2,7 +2,8 @@
 //!
 //! A round reads hints from the low-water mark up to now. For each it looks at the head under the key's lock: due, then the key
 //! is deleted; not yet due (its expiry was extended under the old hint), then the hint is filed again at the true time; anything
-//! else, the hint is stale and only removed. The mark lets the next round begin behind the rows this one removed.
+//! else, the hint is stale and only removed. The mark lets the next round begin behind the rows this one removed; hints that
+//! are filed while a round runs are noted beside the mark, so that the next round begins early enough for them, too.
 //!
 //! Runs on the pool. Reads hide due keys at once, so the expirer is about space, DBSIZE and events, not about truth.
 
@@ -19,29 +20,59 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Hints looked at in one round.
 const ROUND_MAX: usize = 1024;
 
-/// How far the expirer has come.
-#[derive(Debug, Default)]
+/// How far the expirer has come. One round runs at a time; commits note hints at any time.
+#[derive(Debug)]
 pub struct Progress {
-    /// No hint row is earlier than this, unix milliseconds.
+    /// No hint row is earlier than this, unix milliseconds, but for those noted in `filed_ms`. Only rounds move it.
     low_water_ms: AtomicU64,
+    /// The earliest hint filed since the last round began.
+    filed_ms: AtomicU64,
+}
+
+impl Default for Progress {
+    /// Nothing is known: the first round begins at the very first row.
+    fn default() -> Progress {
+        Progress { low_water_ms: AtomicU64::new(0), filed_ms: AtomicU64::new(u64::MAX) }
+    }
 }
 
 impl Progress {
-    /// A commit has filed a hint; usually far ahead of the mark.
+    /// A commit has filed a hint; usually far ahead of the mark. Called once the row is there.
     pub(super) fn note_hint(&self, hint_ms: u64) {
-        self.low_water_ms.fetch_min(hint_ms, Ordering::AcqRel);
+        self.filed_ms.fetch_min(hint_ms, Ordering::AcqRel);
     }
 
+    /// Nothing is known any more. A round that runs right now does not undo this.
     pub(super) fn restart(&self) {
-        self.low_water_ms.store(0, Ordering::Release);
+        self.note_hint(0);
+    }
+
+    /// Where a round must begin. A hint whose row it does not find is noted after this, and thus for the next round.
+    fn begin_round(&self) -> u64 {
+        let filed_ms = self.filed_ms.swap(u64::MAX, Ordering::AcqRel);
+        self.low_water_ms.load(Ordering::Acquire).min(filed_ms)
+    }
+
+    /// The round has seen to every row before this.
+    fn end_round(&self, reached_ms: u64) {
+        self.low_water_ms.store(reached_ms, Ordering::Release);
     }
 }
 
 impl Keyspace {
     /// One round. True when there is more to do at once.
     pub fn expire_round(&self) -> Outcome<bool> {
+        let from_ms = self.expiry.begin_round();
+        let ended = self.expire_from(from_ms);
+        if ended.is_err() {
+            // What it has not come to is for the next round.
+            self.expiry.note_hint(from_ms);
+        }
+        ended
+    }
+
+    fn expire_from(&self, from_ms: u64) -> Outcome<bool> {
         let now_ms = self.clock.now_ms();
-        let from_ms = self.expiry.low_water_ms.load(Ordering::Acquire);
         let hints = self.due_hints(from_ms, now_ms)?;
         let full = hints.len() == ROUND_MAX;
         let reached = if full { hints.last().map_or(from_ms, |(hint_ms, _)| *hint_ms) } else { now_ms + 1 };
@@ -49,9 +80,7 @@ impl Keyspace {
         for (hint_ms, row) in hints {
             self.expire_key(hint_ms, &row, now_ms, &mut scratch)?;
         }
-        // A hint filed meanwhile below the mark has lowered it; then it stays low.
-        let _ =
-            self.expiry.low_water_ms.compare_exchange(from_ms, reached, Ordering::AcqRel, Ordering::Acquire);
+        self.expiry.end_round(reached);
         Ok(full)
     }
 
@@ -130,5 +159,36 @@ impl super::Txn<'_> {
     fn drop_hint(&mut self, hint_ms: u64, row: &RowKey) {
         let hint = crate::encoding::ttl::hint_row(hint_ms, row);
         self.scratch.overlay.delete(Family::Ttl, &hint);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_filed_during_a_round_behind_its_back_is_where_the_next_round_begins() {
+        let progress = Progress::default();
+        assert_eq!(progress.begin_round(), 0);
+        progress.end_round(100);
+        assert_eq!(progress.begin_round(), 100);
+        // The round has read its rows; one is filed above the old mark, at a time the round has passed.
+        progress.note_hint(500);
+        progress.note_hint(700);
+        progress.end_round(1001);
+        assert_eq!(progress.begin_round(), 500);
+        progress.end_round(1001);
+        progress.note_hint(5000);
+        assert_eq!(progress.begin_round(), 1001);
+    }
+
+    #[test]
+    fn a_restart_during_a_round_outlives_it() {
+        let progress = Progress::default();
+        progress.end_round(100);
+        progress.begin_round();
+        progress.restart();
+        progress.end_round(1001);
+        assert_eq!(progress.begin_round(), 0);
     }
 }

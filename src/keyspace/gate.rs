@@ -43,13 +43,27 @@ impl Gate {
 
     /// Enters, or says that the gate is closed.
     pub fn enter(&self, slot: usize) -> Option<Inside<'_>> {
-        let slot = &self.slots[slot.min(self.slots.len() - 1)];
+        self.hold(slot).then(|| Inside(self.slot(slot)))
+    }
+
+    /// Enters for longer than a guard can live; false when the gate is closed. `leave` must follow.
+    pub fn hold(&self, slot: usize) -> bool {
+        let slot = self.slot(slot);
         slot.0.fetch_add(1, Ordering::SeqCst);
         if self.closed.load(Ordering::SeqCst) {
             slot.0.fetch_sub(1, Ordering::SeqCst);
-            return None;
+            return false;
         }
-        Some(Inside(slot))
+        true
+    }
+
+    /// Ends a `hold`.
+    pub fn leave(&self, slot: usize) {
+        self.slot(slot).0.fetch_sub(1, Ordering::Release);
+    }
+
+    fn slot(&self, number: usize) -> &Slot {
+        &self.slots[number.min(self.slots.len() - 1)]
     }
 
     /// Enters from a pool thread, waiting while the gate is closed.

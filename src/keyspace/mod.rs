@@ -12,26 +12,29 @@ mod error;
 pub mod expiry;
 mod figures;
 mod gate;
+mod gathering;
 pub mod gc;
 #[cfg(test)]
 mod model_tests;
 mod overlay;
 mod ranks;
 mod stripes;
+#[cfg(test)]
+pub mod testbed;
 mod tuning;
 mod txn;
 mod watch;
 
 pub use commit::Committed;
-pub use databases::{Database, DatabaseMap};
+pub use databases::{Database, DatabaseMap, Writer};
 pub use error::{Error, Outcome, Stop, TimeoutReply, Wait, fail};
 pub use figures::Figures;
 pub use gate::{Alone, Gate, Inside};
-pub use overlay::Mark;
+pub use gathering::{Gathering, Taken};
 pub use ranks::Indexing;
 pub use stripes::{Held, Holder, LockPlan, StripeId, Stripes};
 pub use tuning::Tuning;
-pub use txn::{KEY_LEN_MAX, Key, Mode, NewHead, RunIdentity, Scratch, Stored, Txn};
+pub use txn::{KEY_LEN_MAX, Key, Mode, NewHead, RunIdentity, Savepoint, Scratch, Stored, Txn};
 pub use watch::{WatchFlag, Watches};
 
 pub use crate::store::Direction;
@@ -49,6 +52,7 @@ use crate::hot::HotTier;
 use crate::store::{Batch, Db, ReadError, Store, Tier, Unavailable, View, WriteError};
 use crate::waiters::Waiters;
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -68,6 +72,8 @@ pub struct Keyspace {
     stripes: Stripes,
     gate: Gate,
     databases: ArcSwap<DatabaseMap>,
+    /// Held by a pool thread from counting keys to the end of its commit.
+    pool_counts: Mutex<()>,
     watches: Watches,
     waiters: Waiters,
     tuning: Tuning,
@@ -144,6 +150,7 @@ impl Keyspace {
             stripes: Stripes::default(),
             gate: Gate::new(workers),
             databases: ArcSwap::from_pointee(rows.databases),
+            pool_counts: Mutex::default(),
             watches: Watches::default(),
             waiters: Waiters::default(),
             tuning: Tuning::default(),
@@ -162,6 +169,18 @@ impl Keyspace {
 
     /// Begins a run. The caller holds what `mode` asks for (see `txn`).
     pub fn begin<'k>(
+        &'k self,
+        view: View<'k>,
+        mode: Mode,
+        run: &RunIdentity,
+        scratch: &'k mut Scratch,
+    ) -> Txn<'k> {
+        scratch.clear();
+        Txn::new(self, view, mode, run, scratch)
+    }
+
+    /// Begins a run behind those whose writes are in `scratch`: it sees them, and is committed with them.
+    pub fn begin_behind<'k>(
         &'k self,
         view: View<'k>,
         mode: Mode,
@@ -269,6 +288,17 @@ impl Keyspace {
         &self.watches
     }
 
+    /// Watches a key by its database and head row, as a run found it.
+    pub fn watch(&self, database: u32, row: &[u8], flag: &WatchFlag, existed: bool) {
+        self.watches.add(row, flag, existed);
+        // FLUSHDB or SWAPDB since that run: the row may have come too late to move along.
+        let databases = self.databases();
+        let namespace = databases.get(database as usize).map(|database| database.namespace().0.to_be_bytes());
+        if !namespace.is_some_and(|namespace| row.starts_with(&namespace)) {
+            flag.store(true, Ordering::Release);
+        }
+    }
+
     /// Who waits for what.
     pub fn waiters(&self) -> &Waiters {
         &self.waiters
@@ -341,10 +371,10 @@ fn read_databases(view: &View<'_>, database_count: u32) -> Result<DatabaseMap, O
     let databases: DatabaseMap = namespaces.into_iter().map(Database::new).collect();
     let end = successor(COUNTER_PREFIX);
     view.scan(Family::System, COUNTER_PREFIX, &end, Direction::Up, |row, value| {
-        if let (Some((namespace, stripe)), Ok(count)) = (split_counter_row(row), Count::decode(value))
+        if let (Some((namespace, writer)), Ok(count)) = (split_counter_row(row), Count::decode(value))
             && let Some(database) = databases.iter().find(|database| database.namespace() == namespace)
         {
-            database.set_count(StripeId(stripe), count);
+            database.set_count(Writer(writer), count);
         }
         Ok::<_, ReadError>(ControlFlow::Continue(()))
     })?;

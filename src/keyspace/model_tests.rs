@@ -104,9 +104,9 @@ impl Op {
             Op::SetField(at, field, value) => set_field(txn, at, field, value),
             Op::DeleteField(at, field) => delete_field(txn, at, field),
             Op::TakenBack(ops) => {
-                let mark = txn.mark();
+                let mark = txn.savepoint();
                 ops.iter().try_for_each(|op| op.apply(txn))?;
-                txn.rewind(mark);
+                txn.rewind(&mark);
                 Ok(())
             }
             Op::Flush(database) => txn.flush_database(*database),

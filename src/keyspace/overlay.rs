@@ -19,8 +19,8 @@ struct Entry {
     value: Option<Range<usize>>,
     previous: u32,
     superseded: bool,
-    /// The first thing the run did to the row was to remove it.
-    began_removed: bool,
+    /// Whether the row was there before the run, as the first who wrote it knew.
+    was_there: Option<bool>,
 }
 
 /// The rows a run has written.
@@ -34,7 +34,10 @@ pub struct Overlay {
 
 /// A place to go back to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mark(usize);
+pub struct Mark {
+    entries: usize,
+    arena: usize,
+}
 
 /// What a run did to a row, all in all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,8 +46,8 @@ pub struct Change<'o> {
     pub family: Family,
     /// Its key.
     pub row: &'o [u8],
-    /// The first thing the run did to it was to remove it.
-    pub began_removed: bool,
+    /// Whether it was there before the run, as the first who wrote it knew.
+    pub was_there: Option<bool>,
     /// The run leaves it there.
     pub present: bool,
 }
@@ -56,6 +59,11 @@ impl Overlay {
     /// True when nothing was written.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Bytes of keys and values, superseded ones included.
+    pub fn bytes(&self) -> usize {
+        self.arena.len()
     }
 
     /// Entries, superseded ones included.
@@ -81,7 +89,7 @@ impl Overlay {
         let start = self.arena.len();
         write(&mut self.arena);
         let value = start..self.arena.len();
-        self.push(family, row, Some(value));
+        self.push(family, row, Some(value), None);
     }
 
     /// Sets a row.
@@ -89,10 +97,17 @@ impl Overlay {
         self.put_with(family, row, |out| out.extend_from_slice(value));
     }
 
-    /// Removes a row.
+    /// Sets a row that is not there.
+    pub fn insert(&mut self, family: Family, row: &[u8], value: &[u8]) {
+        let row = self.store_row(row);
+        let value = self.store_row(value);
+        self.push(family, row, Some(value), Some(false));
+    }
+
+    /// Removes a row that is there.
     pub fn delete(&mut self, family: Family, row: &[u8]) {
         let row = self.store_row(row);
-        self.push(family, row, None);
+        self.push(family, row, None, Some(true));
     }
 
     fn store_row(&mut self, row: &[u8]) -> Range<usize> {
@@ -101,15 +116,21 @@ impl Overlay {
         start..self.arena.len()
     }
 
-    fn push(&mut self, family: Family, row: Range<usize>, value: Option<Range<usize>>) {
+    fn push(
+        &mut self,
+        family: Family,
+        row: Range<usize>,
+        value: Option<Range<usize>>,
+        was_there: Option<bool>,
+    ) {
         let previous = self.find(family, &self.arena[row.clone()]);
         if let Some(previous) = previous {
             self.entries[previous].superseded = true;
         }
         let number = self.entries.len() as u32;
         let link = previous.map_or(NONE, |index| index as u32);
-        let began_removed = previous.map_or(value.is_none(), |index| self.entries[index].began_removed);
-        self.entries.push(Entry { family, row, value, previous: link, superseded: false, began_removed });
+        let was_there = previous.map_or(was_there, |index| self.entries[index].was_there);
+        self.entries.push(Entry { family, row, value, previous: link, superseded: false, was_there });
         if self.entries.len() > LINEAR_MAX {
             if self.index.is_empty() {
                 for number in 0..self.entries.len() as u32 {
@@ -173,7 +194,7 @@ impl Overlay {
         self.entries.iter().filter(|entry| !entry.superseded).map(|entry| Change {
             family: entry.family,
             row: &self.arena[entry.row.clone()],
-            began_removed: entry.began_removed,
+            was_there: entry.was_there,
             present: entry.value.is_some(),
         })
     }
@@ -195,18 +216,23 @@ impl Overlay {
 
     /// The present place.
     pub fn mark(&self) -> Mark {
-        Mark(self.entries.len())
+        Mark { entries: self.entries.len(), arena: self.arena.len() }
     }
 
     /// Takes back everything since `mark`.
     pub fn rewind(&mut self, mark: Mark) {
-        while self.entries.len() > mark.0 {
+        // Whatever a write that did not come to its end has left.
+        if self.entries.len() == mark.entries {
+            self.arena.truncate(mark.arena);
+            return;
+        }
+        while self.entries.len() > mark.entries {
             let Some(entry) = self.entries.pop() else { break };
             if let Some(previous) = self.entries.get_mut(entry.previous as usize) {
                 previous.superseded = false;
             }
-            self.arena.truncate(entry.row.start);
         }
+        self.arena.truncate(mark.arena);
         self.index.clear();
         if self.entries.len() > LINEAR_MAX {
             for number in 0..self.entries.len() as u32 {
@@ -240,20 +266,26 @@ mod tests {
     #[test]
     fn a_change_tells_what_was_done_first_and_what_is_left() {
         let mut overlay = Overlay::default();
-        overlay.put(Family::Score, b"new", b"");
+        overlay.insert(Family::Score, b"new", b"");
+        overlay.put(Family::List, b"set", b"");
+        overlay.delete(Family::List, b"set");
         overlay.delete(Family::Score, b"new");
         overlay.delete(Family::Score, b"moved");
         let mark = overlay.mark();
         overlay.put(Family::Score, b"moved", b"");
-        let seen = |overlay: &Overlay| -> Vec<_> {
-            overlay
-                .changes()
-                .map(|change| (change.row.to_vec(), change.began_removed, change.present))
-                .collect()
-        };
-        assert_eq!(seen(&overlay), [(b"new".to_vec(), false, false), (b"moved".to_vec(), true, true)]);
+        fn seen(overlay: &Overlay) -> Vec<(&[u8], Option<bool>, bool)> {
+            overlay.changes().map(|change| (change.row, change.was_there, change.present)).collect()
+        }
+        let (new, set, moved): (&[u8], &[u8], &[u8]) = (b"new", b"set", b"moved");
+        assert_eq!(
+            seen(&overlay),
+            [(new, Some(false), false), (set, None, false), (moved, Some(true), true)]
+        );
         overlay.rewind(mark);
-        assert_eq!(seen(&overlay), [(b"new".to_vec(), false, false), (b"moved".to_vec(), true, false)]);
+        assert_eq!(
+            seen(&overlay),
+            [(new, Some(false), false), (set, None, false), (moved, Some(true), false)]
+        );
     }
 
     #[test]

@@ -15,13 +15,13 @@
 //! whenever a stripe moves meanwhile, and on a busy server one always does.)
 //!
 //! **Whether a row was there before.** A commit must know, to count a row once. The rules, for rows under an indexed place:
-//! 1. types remove only rows that are there: first removed in a run = was there;
-//! 2. a `score` row is put only when it is not there;
-//! 3. a row beyond either end of all that was ever counted was not there;
-//! 4. else the hot tier may know (whoever overwrites has mostly read before);
-//! 5. else the block is unsure, and the next reader counts it anew.
+//! 1. what the first write of the run said: `insert_element` sets only rows that are not there, `delete_element` removes only rows that
+//!    are (as the run saw it then);
+//! 2. after `put_element`: a row beyond either end of all that was ever counted was not there;
+//! 3. else the hot tier may know (whoever overwrites has mostly read before);
+//! 4. else the block is unsure, and the next reader counts it anew.
 //!
-//! Against a type that breaks rule 1 or 2: a block cannot fall below nothing, and an index whose total is not the count in the
+//! Against a type that says what is not so: a block cannot fall below nothing, and an index whose total is not the count in the
 //! collection's head is dropped.
 
 use super::error::{Outcome, Stop};
@@ -216,7 +216,7 @@ impl Txn<'_> {
             if change.family != family || !change.row.starts_with(&prefix) {
                 continue;
             }
-            let was_there = match self.was_there(index.as_ref(), family, change.row, change.began_removed) {
+            let was_there = match self.was_there(index.as_ref(), family, change.row, change.was_there) {
                 Some(known) => known,
                 None => self.view.get(family, change.row)?.is_some(),
             };
@@ -235,13 +235,10 @@ impl Txn<'_> {
         index: Option<&SharedIndex>,
         family: Family,
         row: &[u8],
-        began_removed: bool,
+        known: Option<bool>,
     ) -> Option<bool> {
-        if began_removed {
-            return Some(true);
-        }
-        if family == Family::Score {
-            return Some(false);
+        if known.is_some() {
+            return known;
         }
         if index.is_some_and(|index| {
             let index = index.lock();
@@ -441,7 +438,7 @@ impl Txn<'_> {
                 current = ranks.peek(&name).map(|index| (name.clone(), index));
             }
             let Some((_, index)) = &current else { continue };
-            let was_there = self.was_there(Some(index), change.family, change.row, change.began_removed);
+            let was_there = self.was_there(Some(index), change.family, change.row, change.was_there);
             let happened = match (was_there, change.present) {
                 (Some(false), true) => Change::Added,
                 (Some(true), false) => Change::Removed,

@@ -14,11 +14,12 @@
 //! Under locks (or the gate) a row read from RocksDB is filled into the hot tier at once: no commit can race it.
 
 use super::Keyspace;
-use super::databases::{Database, DatabaseMap};
+use super::databases::{Database, DatabaseMap, Writer};
 use super::error::{Error, Outcome, Stop};
+use super::gathering::Gathering;
 use super::overlay::{Mark, Overlay};
 use super::ranks::Indexing;
-use super::stripes::StripeId;
+use super::stripes::{LockPlan, StripeId};
 use crate::base::random::Rng;
 use crate::encoding::Family;
 use crate::encoding::head::{Body, DataType, Expiry, Head, Spread};
@@ -199,27 +200,60 @@ pub(super) struct KeyState {
     pub(super) key: Key,
     /// The head row's value before the run, expired or not.
     pub(super) before: Option<Arc<[u8]>>,
-    /// Something under the key has changed.
-    pub(super) changed: bool,
+    /// The number of the last command that changed something under the key; 0 when none has.
+    pub(super) changed_by: u32,
 }
 
-/// What a run writes, kept apart so that the next run can use its memory again.
+/// What runs write: of one command, or of several that are committed together. Its memory is used again.
 #[derive(Default)]
 pub struct Scratch {
     pub(super) overlay: Overlay,
     pub(super) states: Vec<KeyState>,
     /// Finds a state by its head row, once there are too many to look through.
     state_index: AHashMap<RowKey, usize>,
+    /// Every change of a key by a command, in order: the state, and the command that had changed it before.
+    pub(super) changes: Vec<(u32, u32)>,
+    /// The number of the command that runs.
+    command: u32,
+    /// Places the runs have made; those no head points to at the end never reach the disk.
+    pub(super) made: Vec<Place>,
+    /// The highest sequence the runs have seen.
+    pub(super) sequence: u64,
+    hits: u32,
+    misses: u32,
+    /// Who will commit.
+    pub(super) writer: Writer,
+    /// The stripes that the runs hold.
+    pub(super) locks: Gathering,
+    /// The stripes of keys that a script has come upon in a run without locks.
+    pub(super) noted: LockPlan,
+    /// A script has used a key that it had not declared.
+    reached: bool,
     /// Room for building values. Free to use between two calls of the transaction.
     pub buffer: Vec<u8>,
     /// What becomes of a question for a rank that no index answers. Stays from run to run.
     pub indexing: Indexing,
 }
 
+/// A state of a `Scratch` to go back to.
+#[derive(Debug, Clone, Copy)]
+pub struct Savepoint {
+    overlay: Mark,
+    states: usize,
+    changes: usize,
+    made: usize,
+    lookups: (u32, u32),
+}
+
 /// States looked through one by one; an index beyond.
 const STATES_LINEAR_MAX: usize = 12;
 
 impl Scratch {
+    /// For a worker's commits; the pool's have the default.
+    pub fn of_writer(writer: Writer) -> Scratch {
+        Scratch { writer, ..Scratch::default() }
+    }
+
     fn find_state(&self, row: &RowKey) -> Option<usize> {
         if self.states.len() > STATES_LINEAR_MAX {
             return self.state_index.get(row).copied();
@@ -236,13 +270,91 @@ impl Scratch {
         }
     }
 
-    fn clear(&mut self) {
+    /// Forgets everything.
+    pub fn clear(&mut self) {
         self.overlay.clear();
         self.states.clear();
         self.state_index.clear();
+        self.changes.clear();
+        self.made.clear();
+        self.noted.clear();
+        (self.command, self.sequence, self.hits, self.misses) = (0, 0, 0, 0);
         self.buffer.clear();
         if self.buffer.capacity() > 1 << 20 {
             self.buffer = Vec::new();
+        }
+    }
+
+    /// Where things stand.
+    pub fn savepoint(&self) -> Savepoint {
+        Savepoint {
+            overlay: self.overlay.mark(),
+            states: self.states.len(),
+            changes: self.changes.len(),
+            made: self.made.len(),
+            lookups: (self.hits, self.misses),
+        }
+    }
+
+    /// Takes back everything since `to`.
+    pub fn rewind(&mut self, to: &Savepoint) {
+        self.overlay.rewind(to.overlay);
+        for (state, before) in self.changes.drain(to.changes..).rev() {
+            if let Some(state) = self.states.get_mut(state as usize) {
+                state.changed_by = before;
+            }
+        }
+        for state in self.states.drain(to.states..) {
+            self.state_index.remove(&state.key.row);
+        }
+        if self.states.len() <= STATES_LINEAR_MAX {
+            self.state_index.clear();
+        }
+        self.made.truncate(to.made);
+        (self.hits, self.misses) = to.lookups;
+    }
+
+    /// True when keys were looked at for writing since `since`, whether or not something was written.
+    pub fn has_states(&self, since: &Savepoint) -> bool {
+        self.states.len() > since.states
+    }
+
+    /// True when rows were written since `since`.
+    pub fn has_written(&self, since: &Savepoint) -> bool {
+        self.overlay.mark() != since.overlay
+    }
+
+    /// The highest sequence seen without a lock (`Txn::saw_everything`).
+    pub fn seen_sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Whether a script has used a key that it had not declared, since this was last asked.
+    pub fn take_reached(&mut self) -> bool {
+        std::mem::take(&mut self.reached)
+    }
+
+    /// The locks of the runs.
+    pub fn locks(&mut self) -> &mut Gathering {
+        &mut self.locks
+    }
+
+    /// Bytes of the rows written.
+    pub fn bytes(&self) -> usize {
+        self.overlay.bytes()
+    }
+
+    /// The head rows of the keys that commands have changed since `since`; a key may come twice.
+    pub fn changed_since(&self, since: &Savepoint) -> impl Iterator<Item = &RowKey> {
+        let changes = self.changes.get(since.changes..).unwrap_or_default();
+        changes.iter().filter_map(|&(state, _)| Some(&self.states.get(state as usize)?.key.row))
+    }
+
+    fn note_change(&mut self, index: usize) {
+        let state = &mut self.states[index];
+        if state.changed_by != self.command {
+            self.changes.push((index as u32, state.changed_by));
+            state.changed_by = self.command;
         }
     }
 }
@@ -258,16 +370,18 @@ pub struct Txn<'k> {
     pub(super) changed_databases: Option<Arc<DatabaseMap>>,
     pub(super) remapped: Vec<u32>,
     pub(super) flushed: Vec<Arc<Database>>,
-    /// Places this run has made; those no head points to at its end never reach the disk.
-    pub(super) made: Vec<Place>,
-    pub(super) sequence: u64,
     run: RunIdentity,
     rng: Option<Rng>,
     quiet: bool,
     /// Loads are lookups, as INFO counts them: the command only reads.
     counting: bool,
-    hits: u32,
-    misses: u32,
+}
+
+/// See `Txn::nest`.
+pub struct Remapping {
+    changed_databases: Option<Arc<DatabaseMap>>,
+    remapped: Vec<u32>,
+    flushed: Vec<Arc<Database>>,
 }
 
 impl<'k> Txn<'k> {
@@ -278,9 +392,9 @@ impl<'k> Txn<'k> {
         run: &RunIdentity,
         scratch: &'k mut Scratch,
     ) -> Txn<'k> {
-        scratch.clear();
+        scratch.command += 1;
         let databases = keyspace.databases.load();
-        let (remapped, flushed, made) = (Vec::new(), Vec::new(), Vec::new());
+        let (remapped, flushed) = (Vec::new(), Vec::new());
         let run = run.clone();
         Txn {
             keyspace,
@@ -291,15 +405,66 @@ impl<'k> Txn<'k> {
             changed_databases: None,
             remapped,
             flushed,
-            made,
-            sequence: 0,
             run,
             rng: None,
             quiet: false,
             counting: false,
-            hits: 0,
-            misses: 0,
         }
+    }
+
+    /// A run within this one (a command of a script): it sees and goes on with what was written so far. `take_up` must follow.
+    pub fn nest(&mut self) -> Txn<'_> {
+        let seed = self.rng().next_u64();
+        let run = RunIdentity { seed, ..self.run.clone() };
+        let mut nested = Txn::new(self.keyspace, self.view, self.mode, &run, self.scratch);
+        nested.changed_databases = self.changed_databases.take();
+        nested.remapped = std::mem::take(&mut self.remapped);
+        nested.flushed = std::mem::take(&mut self.flushed);
+        nested.quiet = self.quiet;
+        nested
+    }
+
+    /// What a run has changed of the databases themselves; only one alone in the keyspace has.
+    pub fn into_remapping(self) -> Remapping {
+        Remapping {
+            changed_databases: self.changed_databases,
+            remapped: self.remapped,
+            flushed: self.flushed,
+        }
+    }
+
+    /// A nested run has ended.
+    pub fn take_up(&mut self, remapping: Remapping) {
+        self.changed_databases = remapping.changed_databases;
+        self.remapped = remapping.remapped;
+        self.flushed = remapping.flushed;
+    }
+
+    /// Makes sure that a script may use a key that it has not declared: on a worker its stripe is taken if it is free, in a run
+    /// without locks it is noted for the commit to validate.
+    pub fn reach(&mut self, stripe: StripeId) -> Outcome {
+        match self.mode {
+            Mode::Worker => {
+                let stripes = &self.keyspace.stripes;
+                self.scratch.reached = true;
+                if !self.scratch.locks.take_one(stripes, stripe) {
+                    return Err(Stop::Stripe(stripe));
+                }
+                self.scratch.sequence = self.scratch.sequence.max(stripes.sequence(stripe));
+                Ok(())
+            }
+            Mode::Heavy => {
+                self.scratch.noted.add(stripe, true);
+                Ok(())
+            }
+            Mode::Dry | Mode::Alone => Ok(()),
+            Mode::Locked => Err(Stop::Alone),
+        }
+    }
+
+    /// The stripes noted by `reach`; they are taken out.
+    pub fn take_noted(&mut self) -> LockPlan {
+        std::mem::take(&mut self.scratch.noted)
     }
 
     /// The time, unix milliseconds; the same in every rerun.
@@ -426,16 +591,17 @@ impl<'k> Txn<'k> {
         let live = found.filter(|stored| stored.expiry.is_none_or(|expiry| expiry.at_ms > now_ms));
         if self.counting {
             match live {
-                Some(_) => self.hits += 1,
-                None => self.misses += 1,
+                Some(_) => self.scratch.hits += 1,
+                None => self.scratch.misses += 1,
             }
         }
         Ok(live)
     }
 
     pub(super) fn report_lookups(&self) {
-        if self.hits + self.misses > 0 {
-            self.keyspace.figures.count_lookups(self.hits, self.misses);
+        let Scratch { hits, misses, .. } = *self.scratch;
+        if hits + misses > 0 {
+            self.keyspace.figures.count_lookups(hits, misses);
         }
     }
 
@@ -512,7 +678,7 @@ impl<'k> Txn<'k> {
 
     /// Says that the run has looked at keys it holds no lock on (SCAN, RANDOMKEY): its reply waits for everything committed.
     pub fn saw_everything(&mut self) {
-        self.sequence = self.sequence.max(self.view.db.latest_sequence());
+        self.scratch.sequence = self.scratch.sequence.max(self.view.db.latest_sequence());
     }
 
     // ---- writing
@@ -523,7 +689,7 @@ impl<'k> Txn<'k> {
             return Ok(index);
         }
         let before = self.fetch_stored(Family::Keys, &key.row)?;
-        self.scratch.push_state(KeyState { key: key.clone(), before, changed: false });
+        self.scratch.push_state(KeyState { key: key.clone(), before, changed_by: 0 });
         Ok(self.scratch.states.len() - 1)
     }
 
@@ -541,7 +707,7 @@ impl<'k> Txn<'k> {
             Some(at_ms) => Some(self.file_hint(index, at_ms)?),
         };
         let head = Head { data_type: head.data_type, note: head.note, expiry, body: head.body };
-        self.scratch.states[index].changed = true;
+        self.scratch.note_change(index);
         self.scratch.overlay.put_with(Family::Keys, &key.row, |out| {
             head.encode(out);
             write(out);
@@ -569,7 +735,9 @@ impl<'k> Txn<'k> {
         let written = self.scratch.overlay.get(Family::Keys, &key.row);
         let stands = written.map_or(self.scratch.states[index].before.is_some(), |value| value.is_some());
         if stands {
-            self.scratch.states[index].changed |= live;
+            if live {
+                self.scratch.note_change(index);
+            }
             self.scratch.overlay.delete(Family::Keys, &key.row);
         }
         Ok(live)
@@ -586,7 +754,8 @@ impl<'k> Txn<'k> {
     /// What the run has written to a key changes nothing that a client can see.
     pub(super) fn unmark_changed(&mut self, key: &Key) {
         if let Some(index) = self.scratch.find_state(&key.row) {
-            self.scratch.states[index].changed = false;
+            self.scratch.states[index].changed_by = 0;
+            self.scratch.changes.retain(|&(state, _)| state as usize != index);
         }
     }
 
@@ -601,15 +770,24 @@ impl<'k> Txn<'k> {
     pub fn put_element(&mut self, key: &Key, family: Family, row: &[u8], value: &[u8]) -> Outcome {
         check_len(row.len())?;
         let index = self.state(key)?;
-        self.scratch.states[index].changed = true;
+        self.scratch.note_change(index);
         self.scratch.overlay.put(family, row, value);
         Ok(())
     }
 
-    /// Removes an element row under a key.
+    /// The same for a row that, as the caller knows, is not there: it spares the rank indexes the question.
+    pub fn insert_element(&mut self, key: &Key, family: Family, row: &[u8], value: &[u8]) -> Outcome {
+        check_len(row.len())?;
+        let index = self.state(key)?;
+        self.scratch.note_change(index);
+        self.scratch.overlay.insert(family, row, value);
+        Ok(())
+    }
+
+    /// Removes an element row under a key; it must be there.
     pub fn delete_element(&mut self, key: &Key, family: Family, row: &[u8]) -> Outcome {
         let index = self.state(key)?;
-        self.scratch.states[index].changed = true;
+        self.scratch.note_change(index);
         self.scratch.overlay.delete(family, row);
         Ok(())
     }
@@ -618,18 +796,23 @@ impl<'k> Txn<'k> {
     pub fn new_place(&mut self, key: &Key) -> Place {
         let namespace = self.namespace(key.database);
         let place = Place { namespace, slot: key.slot(), version: Version(self.keyspace.next_version()) };
-        self.made.push(place);
+        self.scratch.made.push(place);
         place
     }
 
-    /// A place to go back to if a command within the run fails.
-    pub fn mark(&self) -> Mark {
-        self.scratch.overlay.mark()
+    /// Where the run's writes stand, to go back to if a command within it fails.
+    pub fn savepoint(&self) -> Savepoint {
+        self.scratch.savepoint()
     }
 
-    /// Takes back all writes since `mark`.
-    pub fn rewind(&mut self, mark: Mark) {
-        self.scratch.overlay.rewind(mark);
+    /// Takes back all writes since `to`.
+    pub fn rewind(&mut self, to: &Savepoint) {
+        self.scratch.rewind(to);
+    }
+
+    /// Within EXEC: the next command begins. What each has changed is counted apart.
+    pub fn next_command(&mut self) {
+        self.scratch.command += 1;
     }
 
     /// Rows written so far.
@@ -689,7 +872,7 @@ impl<'k> Txn<'k> {
     pub fn database_size(&mut self, number: u32) -> Outcome<u64> {
         let database = Arc::clone(self.database(number)?);
         let namespace = database.namespace();
-        self.sequence = self.sequence.max(self.view.db.latest_sequence());
+        self.scratch.sequence = self.scratch.sequence.max(self.view.db.latest_sequence());
         let mut size = database.keys() as i64;
         for state in &self.scratch.states {
             if crate::encoding::row::split_head_row(&state.key.row).is_none_or(|(of, _, _)| of != namespace) {

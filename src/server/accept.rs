@@ -14,27 +14,22 @@ use tokio::sync::mpsc::UnboundedSender;
 /// After a failed accept (no descriptors left, say) the acceptor rests this long.
 const REST: Duration = Duration::from_millis(20);
 
-/// Opens the listening sockets. An address that begins with `-` may be missing on this machine.
+/// Opens the listening sockets, all on one port. An address that begins with `-` may be missing on this machine; a port that
+/// another server has is an error there, too.
 pub(super) fn listen(config: &Config) -> Result<Vec<TcpListener>, StartError> {
     let mut listeners = Vec::new();
-    for name in config.bind() {
-        let (name, optional) = match name.strip_prefix('-') {
-            Some(rest) => (rest.to_owned(), true),
-            None => (name, false),
-        };
-        let host = match name.as_str() {
-            "*" => "0.0.0.0",
-            "::*" => "::",
-            other => other,
-        };
-        match listen_on(host, config) {
-            Ok(listener) => listeners.push(listener),
-            Err(error) if optional => {
-                tracing::warn!(%error, address = name, "not listening on an optional address")
+    let mut port = config.port();
+    for (host, may_be_missing) in config.listen_addresses() {
+        match listen_on(&host, port, config) {
+            Ok(listener) => {
+                // Port 0 is a free one: the other addresses follow the first.
+                port = listener.local_addr().map_or(port, |address| address.port());
+                listeners.push(listener);
             }
-            Err(error) => {
-                return Err(StartError::new(format!("listening on {name}:{}", config.port()), error));
+            Err(error) if may_be_missing && (is_missing(&error) || config.port() == 0) => {
+                tracing::info!(address = host, %error, "not listening on an address that may be missing");
             }
+            Err(error) => return Err(StartError::new(format!("listening on {host} port {port}"), error)),
         }
     }
     if listeners.is_empty() {
@@ -43,8 +38,21 @@ pub(super) fn listen(config: &Config) -> Result<Vec<TcpListener>, StartError> {
     Ok(listeners)
 }
 
-fn listen_on(host: &str, config: &Config) -> std::io::Result<TcpListener> {
-    let address = (host, config.port())
+/// The machine has no such address, or does not speak its protocol.
+fn is_missing(error: &std::io::Error) -> bool {
+    const MISSING: [i32; 6] = [
+        libc::EADDRNOTAVAIL,
+        libc::EAFNOSUPPORT,
+        libc::EPFNOSUPPORT,
+        libc::EPROTONOSUPPORT,
+        libc::ESOCKTNOSUPPORT,
+        libc::ENOPROTOOPT,
+    ];
+    error.raw_os_error().is_none_or(|code| MISSING.contains(&code))
+}
+
+fn listen_on(host: &str, port: u16, config: &Config) -> std::io::Result<TcpListener> {
+    let address = (host, port)
         .to_socket_addrs()?
         .next()
         .ok_or_else(|| std::io::Error::other("the name has no address"))?;

@@ -1,7 +1,8 @@
 //! One connection: read a burst, run its commands, flush the log once, write once.
 //!
-//! Commands run synchronously on the worker (`dispatch::run::attempt`). What pauses a run is seen to in `pause`; until it is over,
-//! the connection's later commands wait. Replies gather in `output` and are let go by `flush`, which first sees to it that
+//! Commands run synchronously on the worker: where they can, as members of the worker's group (`dispatch::group`), which is settled when
+//! the first connection wants its replies out; until then their requests stay in the buffer, for a group that stalls is run
+//! again. What pauses a run is seen to in `pause`; until it is over, the connection's later commands wait. Replies gather in `output` and are let go by `flush`, which first sees to it that
 //! the log is flushed (with `appendfsync always`: synced) up to the highest sequence that any of them could have seen. If that
 //! fails, every one of them becomes an error.
 
@@ -9,6 +10,7 @@ use super::Local;
 use super::effects::apply;
 use crate::base::random::Rng;
 use crate::config::{AppendFsync, ClientClass};
+use crate::dispatch::group::{Settled, Ticket};
 use crate::dispatch::run::{self, Bench, Pause, Prepared, Ran, Request, Runner};
 use crate::dispatch::table::Entry;
 use crate::keyspace::RunIdentity;
@@ -42,6 +44,13 @@ pub(super) struct Connection {
     pub(super) decoder: Decoder,
     pub(super) input: BytesMut,
     pub(super) output: Vec<u8>,
+    /// Commands of an open group, and where to learn what becomes of it.
+    members: Vec<Member>,
+    ticket: Option<Ticket>,
+    /// Bytes at the front of `input` that `members` stand for.
+    ahead: usize,
+    /// The group stalled: its commands are run by themselves.
+    alone: bool,
     /// Replies in `output` that are not let go yet, and up to where the log must be flushed for them.
     replies: usize,
     sequence: u64,
@@ -56,10 +65,21 @@ pub(super) struct Connection {
     now_us: u64,
 }
 
+/// A command that has run as one of a group.
+struct Member {
+    command: usize,
+    ran: Ran,
+    /// Where its reply begins.
+    start: usize,
+    duration_us: u64,
+}
+
 /// What became of the next request in the buffer.
 enum Step {
     /// There is no whole request.
     Empty,
+    /// The group it comes behind has stalled: begin again with that.
+    Again,
     /// It is answered.
     Done,
     /// It is on its way and something stands in it.
@@ -87,6 +107,10 @@ impl Connection {
             decoder: Decoder::new(),
             input: BytesMut::new(),
             output: Vec::new(),
+            members: Vec::new(),
+            ticket: None,
+            ahead: 0,
+            alone: false,
             replies: 0,
             sequence: 0,
             epoch: 0,
@@ -101,6 +125,8 @@ impl Connection {
     /// Serves the connection to its end.
     pub(super) async fn serve(mut self) {
         let ended = self.converse().await;
+        // Whatever ended the connection: what it has begun is brought to an end.
+        self.settle();
         if let Err(error) = ended
             && !matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
         {
@@ -114,6 +140,10 @@ impl Connection {
         loop {
             self.burst().await?;
             self.flush().await?;
+            if self.alone {
+                // The group stalled when its replies were wanted.
+                continue;
+            }
             if self.closing || self.session.client.is_ended() {
                 return Ok(());
             }
@@ -130,7 +160,7 @@ impl Connection {
         while !self.closing {
             match self.step() {
                 Step::Empty => return Ok(()),
-                Step::Done => {}
+                Step::Done | Step::Again => {}
                 Step::Paused(command, args, run, pause) => {
                     self.pause(command, args, run, pause).await?;
                     self.look_at_clock();
@@ -146,27 +176,35 @@ impl Connection {
     /// Takes the next request from the buffer and runs it as far as it goes without waiting.
     fn step(&mut self) -> Step {
         loop {
-            if self.input.is_empty() {
+            if self.input.len() == self.ahead {
                 return Step::Empty;
             }
             let limits = Limits {
                 bulk_len_max: self.shared.node.config.bulk_len_max(),
                 authenticated: self.session.authenticated,
             };
-            match self.decoder.decode(&self.input, &limits) {
+            match self.decoder.decode(&self.input[self.ahead..], &limits) {
                 Ok(Decoded::Incomplete { wanted }) => {
                     // Only a claim: room grows with what really arrives.
-                    let missing = wanted.saturating_sub(self.input.len()).min(FLUSH_BYTES);
+                    let missing = wanted.saturating_sub(self.input.len() - self.ahead).min(FLUSH_BYTES);
                     self.input.reserve(missing);
                     return Step::Empty;
                 }
                 Ok(Decoded::Empty { consumed }) => self.advance(consumed),
                 Ok(Decoded::Complete { consumed }) => {
                     let step = self.run_decoded();
-                    self.advance(consumed);
+                    if !matches!(step, Step::Again) {
+                        self.advance(consumed);
+                    }
+                    if self.members.last().is_some_and(|member| member.ran.urgent) && !self.settle() {
+                        return Step::Again;
+                    }
                     return step;
                 }
                 Err(error) => {
+                    if !self.settle() {
+                        return Step::Again;
+                    }
                     let text = [b"ERR ", &*error.text()].concat();
                     Reply::new(&mut self.output, self.session.proto).error_bytes(&text);
                     self.replies += 1;
@@ -182,12 +220,63 @@ impl Connection {
         self.now_us = self.shared.node.clock.now_us();
     }
 
+    /// Goes past a request; as long as there are members, its bytes stay.
     fn advance(&mut self, consumed: usize) {
-        self.input.advance(consumed);
+        if self.members.is_empty() {
+            self.input.advance(consumed);
+        } else {
+            self.ahead += consumed;
+        }
         self.decoder.reset();
     }
 
     fn run_decoded(&mut self) -> Step {
+        let shared = Rc::clone(&self.shared);
+        let node = &shared.node;
+        let args = self.decoder.args(&self.input[self.ahead..]);
+        if let Prepared::Run(entry) = run::prepare(node, &self.session, args) {
+            let run = run::identify(self.now_us, &mut self.rng);
+            let request = Request { session: &self.session, entry, args, run: &run, waiter: None };
+            if !self.alone && self.session.reply_mode == ReplyMode::On && run::can_join(&request) {
+                let runner = Runner { node, worker: self.worker };
+                let start = self.output.len();
+                let joined = run::join(&runner, &mut self.bench.borrow_mut(), &request, &mut self.output);
+                return match joined {
+                    Ok(ran) => self.joined(entry, ran, start),
+                    Err(pause) => {
+                        let args = OwnedArgs::from_args(args);
+                        if self.settle() { Step::Paused(entry.index, args, run, pause) } else { Step::Again }
+                    }
+                };
+            }
+        }
+        if self.settle() { self.run_alone() } else { Step::Again }
+    }
+
+    /// A command has run in the worker's group, or only read beside it.
+    fn joined(&mut self, entry: &Entry, ran: Ran, start: usize) -> Step {
+        let duration_us = self.lap();
+        if !ran.pending && self.members.is_empty() {
+            self.finish(entry, ran, start, duration_us);
+            return Step::Done;
+        }
+        if self.ticket.is_none() {
+            self.ticket = Some(self.bench.borrow().group.ticket());
+        }
+        self.members.push(Member { command: entry.index, ran, start, duration_us });
+        Step::Done
+    }
+
+    /// Microseconds since the last command's end.
+    fn lap(&mut self) -> u64 {
+        let ended_us = self.shared.node.clock.mono_us();
+        let duration_us = ended_us.saturating_sub(self.mono_us);
+        (self.mono_us, self.now_us) = (ended_us, self.now_us + duration_us);
+        duration_us
+    }
+
+    /// Runs a request that is no member of a group. There are no members.
+    fn run_alone(&mut self) -> Step {
         let shared = Rc::clone(&self.shared);
         let node = &shared.node;
         let args = self.decoder.args(&self.input);
@@ -208,13 +297,14 @@ impl Connection {
                 let request = Request { session: &self.session, entry, args, run: &run, waiter: None };
                 let runner = Runner { node, worker: self.worker };
                 let start = self.output.len();
-                let attempted =
-                    run::attempt(&runner, &mut self.bench.borrow_mut(), &request, &mut self.output);
+                let mut bench = self.bench.borrow_mut();
+                // Those of other connections: what runs alone sees what is committed.
+                bench.group.settle(&node.keyspace, &node.clock);
+                let attempted = run::attempt(&runner, &mut bench, &request, &mut self.output);
+                drop(bench);
                 match attempted {
                     Ok(ran) => {
-                        let ended_us = node.clock.mono_us();
-                        let duration_us = ended_us.saturating_sub(self.mono_us);
-                        (self.mono_us, self.now_us) = (ended_us, self.now_us + duration_us);
+                        let duration_us = self.lap();
                         self.finish(entry, ran, start, duration_us);
                         Step::Done
                     }
@@ -248,17 +338,69 @@ impl Connection {
         }
     }
 
+    /// Brings the group to its end that this connection has members in, if any, and their replies with it. False when the group
+    /// has stalled: its requests are in the buffer again, and will be run alone.
+    pub(super) fn settle(&mut self) -> bool {
+        let Some(ticket) = self.ticket.take() else { return true };
+        if ticket.get().is_none() {
+            let node = &self.shared.node;
+            self.bench.borrow_mut().group.settle(&node.keyspace, &node.clock);
+        }
+        let members = std::mem::take(&mut self.members);
+        match ticket.get() {
+            Some(Settled::Committed { sequence, share_us, .. }) => {
+                self.sequence = self.sequence.max(*sequence);
+                self.finish_all(members, *share_us);
+            }
+            Some(Settled::Failed(reason)) => {
+                self.output.truncate(members.first().map_or(usize::MAX, |member| member.start));
+                let mut failed = Vec::with_capacity(members.len());
+                for member in members {
+                    let start = self.output.len();
+                    Reply::new(&mut self.output, self.session.proto).error(&run::misconf_text(reason));
+                    failed.push(Member { ran: Ran { failed: true, ..Ran::default() }, start, ..member });
+                }
+                self.finish_all(failed, 0);
+            }
+            Some(Settled::Stalled) | None => {
+                self.output.truncate(members.first().map_or(usize::MAX, |member| member.start));
+                self.ahead = 0;
+                self.decoder.reset();
+                self.alone = true;
+                return false;
+            }
+        }
+        self.input.advance(std::mem::take(&mut self.ahead));
+        true
+    }
+
+    fn finish_all(&mut self, mut members: Vec<Member>, share_us: u64) {
+        let shared = Rc::clone(&self.shared);
+        for Member { command, ran, start, duration_us } in members.drain(..) {
+            self.finish(&shared.node.table.entries()[command], ran, start, duration_us + share_us);
+        }
+        self.members = members;
+    }
+
     /// A command has run: its statistics, then its effects.
     pub(super) fn finish(&mut self, entry: &Entry, ran: Ran, start: usize, duration_us: u64) {
         self.shared.node.stats.ran(self.worker, entry.index, duration_us, ran.failed);
+        let commands = &self.session.client.commands;
+        // Only this connection writes it.
+        commands.store(commands.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         if ran.failed {
             self.note_error(start);
         }
+        self.show_command(entry);
+        self.answered(start, ran);
+    }
+
+    /// What CLIENT LIST shows as the last command.
+    pub(super) fn show_command(&mut self, entry: &Entry) {
         if self.last_command != entry.index {
             self.last_command = entry.index;
             self.session.client.labels.lock().command = entry.name;
         }
-        self.answered(start, ran);
     }
 
     fn note_error(&self, start: usize) {
@@ -291,8 +433,19 @@ impl Connection {
     /// Lets the gathered replies go: log first, then the socket.
     pub(super) async fn flush(&mut self) -> Ended {
         if self.output.is_empty() {
+            self.alone = false;
             return Ok(());
         }
+        let mut has_yielded = false;
+        if self.ticket.as_ref().is_some_and(|ticket| ticket.get().is_none()) {
+            // Others on this worker may join the group, too: whoever comes back first settles it for all.
+            tokio::task::yield_now().await;
+            has_yielded = true;
+        }
+        if !self.settle() {
+            return Ok(());
+        }
+        self.alone = false;
         if let Some(delay) = self.delay.take() {
             let client = Arc::clone(&self.session.client);
             tokio::select! {
@@ -303,7 +456,7 @@ impl Connection {
         if self.sequence > 0 {
             let shared = Rc::clone(&self.shared);
             let store = shared.node.keyspace.store();
-            if self.sequence > store.flushed_sequence() {
+            if !has_yielded && self.sequence > store.flushed_sequence() {
                 // Others on this worker may have written, too: whoever comes first flushes for all.
                 tokio::task::yield_now().await;
             }

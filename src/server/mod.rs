@@ -6,16 +6,20 @@
 
 mod accept;
 mod connection;
+mod descriptors;
 mod effects;
 mod housekeeping;
+pub mod logging;
 mod metrics_http;
 mod pause;
+mod pidfile;
 mod pool;
 mod retune;
 mod save;
 mod sync;
 mod worker;
 
+pub use pidfile::PidFile;
 pub use sync::WalSync;
 
 use crate::base::clock::Clock;
@@ -97,8 +101,9 @@ impl Server {
             .enable_all()
             .build()
             .map_err(|error| StartError::new("starting a runtime", error))?;
+        let open_files_max = descriptors::share_out(&config)?;
         let listeners = accept::listen(&config)?;
-        let node = Arc::new(open_node(&config, table, clock)?);
+        let node = Arc::new(open_node(&config, open_files_max, table, clock)?);
         retune::retune(&node);
         node.checkpoint.get_or_init(|| |node| save::checkpoint(node));
         let addresses: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
@@ -205,7 +210,12 @@ impl Server {
     }
 }
 
-fn open_node(config: &Arc<Config>, table: Table, clock: Clock) -> Result<Node, StartError> {
+fn open_node(
+    config: &Arc<Config>,
+    open_files_max: i32,
+    table: Table,
+    clock: Clock,
+) -> Result<Node, StartError> {
     let folder = config.dir().join("db");
     std::fs::create_dir_all(&folder)
         .map_err(|error| StartError::new(format!("making {}", folder.display()), error))?;
@@ -213,6 +223,7 @@ fn open_node(config: &Arc<Config>, table: Table, clock: Clock) -> Result<Node, S
         block_cache_bytes: config.block_cache_bytes(),
         write_buffer_bytes: config.write_buffer_bytes(),
         wal_bytes_max: config.wal_bytes_max(),
+        open_files_max,
         ..StoreOptions::default()
     };
     let store = Store::open(&folder, options)

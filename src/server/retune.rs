@@ -14,7 +14,7 @@ pub(super) fn hot_policy(config: &Config) -> Policy {
     }
 }
 
-/// Brings the keyspace in line with the configuration.
+/// Brings keyspace and log in line with the configuration.
 pub(super) fn retune(node: &Node) {
     let (config, keyspace) = (&node.config, &node.keyspace);
     let tuning = keyspace.tuning();
@@ -31,6 +31,9 @@ pub(super) fn retune(node: &Node) {
     let policy = hot_policy(config);
     if keyspace.hot().policy() != policy {
         keyspace.hot().set_policy(policy);
+    }
+    if let Some(set_log_level) = node.set_log_level.get() {
+        set_log_level(config.loglevel());
     }
     keyspace.hot().set_budget(config.hot_tier_bytes());
     keyspace.store().set_budgets(config.block_cache_bytes(), config.write_buffer_bytes());

@@ -41,8 +41,8 @@ pub(super) fn start(
 
 async fn serve(shared: Arc<Shared>, number: usize, mut arrivals: UnboundedReceiver<Arrival>) {
     let shared = Rc::new(Local(shared));
-    let bench = Rc::new(RefCell::new(Bench::default()));
-    let ticker = tokio::task::spawn_local(tick(Arc::clone(&shared)));
+    let bench = Rc::new(RefCell::new(Bench::of_worker(number)));
+    let ticker = tokio::task::spawn_local(tick(Arc::clone(&shared), Rc::clone(&bench)));
     let mut connections = tokio::task::JoinSet::new();
     while let Some(arrival) = arrivals.recv().await {
         while connections.try_join_next().is_some() {}
@@ -74,10 +74,12 @@ fn welcome(
     Ok(Connection::new(Rc::clone(shared), number, Rc::clone(bench), stream, session))
 }
 
-async fn tick(shared: Arc<Shared>) {
+async fn tick(shared: Arc<Shared>, bench: Rc<RefCell<Bench>>) {
     loop {
         let due = tokio::time::Instant::now() + TICK;
         tokio::time::sleep_until(due).await;
         shared.node.loop_lag.note(due.elapsed().as_micros() as u64);
+        // Whoever is in a group settles it in the same turn of the loop; should one ever fail to, its locks end here.
+        bench.borrow_mut().group.settle(&shared.node.keyspace, &shared.node.clock);
     }
 }

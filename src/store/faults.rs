@@ -13,6 +13,7 @@ pub struct Faults {
     open_fails: AtomicBool,
     loses_log: AtomicBool,
     stalls_left: AtomicI64,
+    write_fails: AtomicBool,
     memory_reads_to_cold: AtomicI64,
     disk_reads: AtomicU64,
 }
@@ -32,6 +33,11 @@ impl Faults {
     /// The next `count` writes that may not wait answer that they are stalled.
     pub fn stall_writes(&self, count: u32) {
         self.stalls_left.store(i64::from(count), Ordering::Relaxed);
+    }
+
+    /// The next write fails, as on a disk that is full.
+    pub fn fail_write(&self) {
+        self.write_fails.store(true, Ordering::Relaxed);
     }
 
     /// The `number`th memory-tier read from now (1 = the next) answers that it is cold; 0 turns this off.
@@ -68,6 +74,10 @@ impl Faults {
 
     pub(super) fn refuses_open(&self) -> bool {
         self.open_fails.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn takes_write_failure(&self) -> bool {
+        self.write_fails.load(Ordering::Relaxed) && self.write_fails.swap(false, Ordering::Relaxed)
     }
 
     pub(super) fn takes_stall(&self) -> bool {

@@ -126,6 +126,9 @@ impl Db {
         if !wait && self.faults.takes_stall() {
             return Err(WriteError::Stalled);
         }
+        if self.faults.takes_write_failure() {
+            return Err(WriteError::Failed("IO error: No space left on device (injected)".to_owned()));
+        }
         let options = if wait { &self.patient_write } else { &self.quick_write };
         match self.db.write_opt(batch.0, options) {
             Ok(()) => Ok(self.latest_sequence()),

@@ -1,33 +1,38 @@
-//! Lists: elements in order, pushed and popped at either end.
+//! Lists: elements in order, pushed and popped at either end, found and changed anywhere.
 //!
-//! A small list is packed into its head (see `encoding::packed`). One that has outgrown `packed-max-bytes` is spread: a row per element
-//! under consecutive indexes, and a head that knows the first index and the count. A push or pop touches one row and the head,
-//! whatever the length; rows left behind by pops lie outside the live indexes, in nobody's way. It stays spread until it is
-//! emptied or overwritten.
+//! A small list is packed into its head (`packed`). One that has outgrown `packed-max-bytes` is spread (`rows`): a row per element under
+//! sparse ordered positions, and a head that knows the outermost ones and the count. A push or pop touches one row and the head,
+//! whatever the length; rows that were popped lie outside the positions, in nobody's way. It stays spread until it is emptied,
+//! overwritten, or cut to a small part of itself.
 //!
-//! ```text
-//! extra of a spread list = | first index 8, offset by 2^63 | bytes of a listpack with these elements 8 |
-//! ```
-//!
-//! The note is 1 when OBJECT ENCODING answers `quicklist`; the rules are in `listpack`.
+//! Read in this order: this file (the ends), `rows`, `packed`, `edit` (the middle), `room` (what happens when there is no
+//! room to insert). The note is 1 when OBJECT ENCODING answers `quicklist`; the rules are in `listpack`.
 //!
 //! Operations take the head that the caller has loaded. Locks: the caller's key is locked by its command.
 
+mod edit;
 mod listpack;
+mod packed;
+mod room;
+mod rows;
+#[cfg(test)]
+mod tests;
 
-use crate::encoding::head::{Body, DataType, Spread, read_u64};
-use crate::encoding::packed::{Packed, entry_len, varint_len, write_entry, write_varint};
-use crate::encoding::row::Place;
-use crate::encoding::{Damaged, Family};
-use crate::keyspace::{Direction, Key, NewHead, Outcome, Stop, Stored, Txn};
+pub use edit::{Side, find, insert, remove, set};
+
+use crate::encoding::Family;
+use crate::encoding::head::{Body, DataType, Spread};
+use crate::encoding::packed::{Packed, write_entry, write_varint};
+use crate::keyspace::{Key, NewHead, Outcome, Stored, Txn};
 use listpack::Limit;
+use packed::PackedList;
+use rows::{Rows, STRIDE};
 use smallvec::SmallVec;
-use std::ops::{ControlFlow, Range};
+use std::ops::Range;
 
 const NOTE_QUICKLIST: u8 = 1;
-/// Up to so many elements are read one by one, through the memory tier; more in one scan.
-const SINGLE_READS_MAX: u64 = 16;
-const INDEX_OFFSET: u64 = 1 << 63;
+/// When more rows than this are cut off, and more than twice as many as are kept, the kept ones are written anew instead.
+const CUT_ROWS_MAX: u64 = 1024;
 
 /// One end of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,54 +61,6 @@ pub fn len(stored: &Stored) -> Outcome<u64> {
     }
 }
 
-/// A packed list: how many elements, and their bytes as packed.
-#[derive(Clone, Copy)]
-struct PackedList<'a> {
-    count: u64,
-    entries: &'a [u8],
-}
-
-impl<'a> PackedList<'a> {
-    fn decode(bytes: &'a [u8]) -> Result<PackedList<'a>, Damaged> {
-        let count = Packed::decode(bytes)?.count();
-        Ok(PackedList { count, entries: bytes.get(varint_len(count)..).unwrap_or_default() })
-    }
-
-    fn walk(bytes: &'a [u8]) -> Result<impl Iterator<Item = Result<&'a [u8], Damaged>>, Damaged> {
-        Ok(Packed::decode(bytes)?.iter())
-    }
-}
-
-/// A spread list as its head describes it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Rows {
-    place: Place,
-    first: i64,
-    count: u64,
-    listpack_bytes: u64,
-}
-
-impl Rows {
-    fn decode(spread: Spread<'_>) -> Result<Rows, Damaged> {
-        let (first, bytes) =
-            spread.extra.split_at_checked(8).ok_or(Damaged("list head without its first index"))?;
-        let first = (read_u64(first)? ^ INDEX_OFFSET) as i64;
-        Ok(Rows { place: spread.place, first, count: spread.count, listpack_bytes: read_u64(bytes)? })
-    }
-
-    fn extra(&self) -> [u8; 16] {
-        let mut extra = [0; 16];
-        extra[..8].copy_from_slice(&((self.first as u64) ^ INDEX_OFFSET).to_be_bytes());
-        extra[8..].copy_from_slice(&self.listpack_bytes.to_be_bytes());
-        extra
-    }
-
-    /// The row index of the nth element; one past the last for the count.
-    fn index(&self, nth: u64) -> i64 {
-        self.first.wrapping_add_unsigned(nth)
-    }
-}
-
 /// What a head keeps besides its body.
 #[derive(Clone, Copy)]
 struct Unfinished {
@@ -121,6 +78,28 @@ impl Unfinished {
 
     fn is_quicklist(&self) -> bool {
         self.note & NOTE_QUICKLIST != 0
+    }
+
+    /// Before an addition to a list of so many elements and listpack bytes. As in Redis, the bytes added count without what a
+    /// listpack puts around them.
+    fn grow(&mut self, txn: &Txn<'_>, count: u64, listpack_bytes: u64) {
+        if Limit::of(txn.keyspace().tuning().list_size_max()).is_passed(count, listpack_bytes) {
+            self.note |= NOTE_QUICKLIST;
+        }
+    }
+
+    /// The same for a packed list, whose listpack bytes are counted only when it may have come near the limit.
+    fn grow_packed(&mut self, txn: &Txn<'_>, bytes: &[u8], count: u64, text_bytes: u64) -> Outcome {
+        if self.is_quicklist() {
+            return Ok(());
+        }
+        let old = PackedList::decode(bytes)?;
+        let bound = listpack::bytes_bound(old.count, old.entries.len() as u64);
+        if Limit::of(txn.keyspace().tuning().list_size_max()).is_passed(old.count + count, bound + text_bytes)
+        {
+            self.grow(txn, old.count + count, packed::listpack_bytes(bytes)? + text_bytes);
+        }
+        Ok(())
     }
 
     /// After a removal, with so much left.
@@ -149,103 +128,23 @@ pub fn push<'e>(
     end: End,
     elements: impl DoubleEndedIterator<Item = &'e [u8]> + ExactSizeIterator + Clone,
 ) -> Outcome<u64> {
-    txn.expect_work(elements.len() as u64)?;
-    let mut head = Unfinished::of(stored);
-    let limit = Limit::of(txn.keyspace().tuning().list_size_max());
     let added = elements.len() as u64;
+    txn.expect_work(added)?;
+    let mut head = Unfinished::of(stored);
     let text_bytes: u64 = elements.clone().map(|element| element.len() as u64).sum();
-    match stored.map(Stored::body) {
+    let bytes: &[u8] = match stored.map(Stored::body) {
         Some(Body::Spread(spread)) => {
             let mut rows = Rows::decode(spread)?;
-            if limit.is_passed(rows.count + added, rows.listpack_bytes + text_bytes) {
-                head.note |= NOTE_QUICKLIST;
-            }
-            push_rows(txn, key, &mut rows, end, elements)?;
+            head.grow(txn, rows.count + added, rows.listpack_bytes + text_bytes);
+            rows.push(txn, key, end, elements)?;
             save_rows(txn, key, head, rows)?;
-            Ok(rows.count)
+            return Ok(rows.count);
         }
-        body => {
-            let bytes: &[u8] = match body {
-                Some(Body::Whole(bytes)) => bytes,
-                _ => b"\0",
-            };
-            let old = PackedList::decode(bytes)?;
-            if !head.is_quicklist() {
-                // The bound spares the walk when the list is far from the limit.
-                let bound = listpack::bytes_bound(old.count, old.entries.len() as u64);
-                if limit.is_passed(old.count + added, bound + text_bytes)
-                    && limit.is_passed(old.count + added, listpack_bytes(bytes)? + text_bytes)
-                {
-                    head.note |= NOTE_QUICKLIST;
-                }
-            }
-            push_packed(txn, key, head, bytes, end, elements)
-        }
-    }
-}
-
-/// Bytes of a listpack with the elements of a packed list.
-fn listpack_bytes(bytes: &[u8]) -> Result<u64, Damaged> {
-    PackedList::walk(bytes)?
-        .try_fold(listpack::EMPTY_BYTES, |sum, element| Ok(sum + listpack::element_bytes(element?)))
-}
-
-fn push_rows<'e>(
-    txn: &mut Txn<'_>,
-    key: &Key,
-    rows: &mut Rows,
-    end: End,
-    elements: impl Iterator<Item = &'e [u8]>,
-) -> Outcome {
-    for element in elements {
-        let index = match end {
-            End::Front => {
-                rows.first = rows.first.wrapping_sub(1);
-                rows.first
-            }
-            End::Back => rows.index(rows.count),
-        };
-        txn.put_element(key, Family::List, &rows.place.index_row(index), element)?;
-        rows.count += 1;
-        rows.listpack_bytes += listpack::element_bytes(element);
-    }
-    Ok(())
-}
-
-fn push_packed<'e>(
-    txn: &mut Txn<'_>,
-    key: &Key,
-    head: Unfinished,
-    bytes: &[u8],
-    end: End,
-    elements: impl DoubleEndedIterator<Item = &'e [u8]> + ExactSizeIterator + Clone,
-) -> Outcome<u64> {
-    let old = PackedList::decode(bytes)?;
-    let count = old.count + elements.len() as u64;
-    let added: usize = elements.clone().map(|element| entry_len(element.len())).sum();
-    if varint_len(count) + old.entries.len() + added <= txn.keyspace().tuning().packed_bytes_max() {
-        txn.save_with(key, head.with(Body::Whole(b"")), |out| {
-            write_varint(out, count);
-            match end {
-                End::Front => {
-                    elements.rev().for_each(|element| write_entry(out, element));
-                    out.extend_from_slice(old.entries);
-                }
-                End::Back => {
-                    out.extend_from_slice(old.entries);
-                    elements.for_each(|element| write_entry(out, element));
-                }
-            }
-        })?;
-        return Ok(count);
-    }
-    let place = txn.new_place(key);
-    let mut rows = Rows { place, first: 0, count: 0, listpack_bytes: listpack::EMPTY_BYTES };
-    let all: SmallVec<[&[u8]; 64]> = PackedList::walk(bytes)?.collect::<Result<_, _>>()?;
-    push_rows(txn, key, &mut rows, End::Back, all.into_iter())?;
-    push_rows(txn, key, &mut rows, end, elements)?;
-    save_rows(txn, key, head, rows)?;
-    Ok(count)
+        Some(Body::Whole(bytes)) => bytes,
+        None => b"\0",
+    };
+    head.grow_packed(txn, bytes, added, text_bytes)?;
+    packed::push(txn, key, head, bytes, end, elements)
 }
 
 /// Takes up to `count` elements from an end, showing each to `visit`, the outermost first. A list without elements is no more.
@@ -268,13 +167,46 @@ pub fn pop(
         txn.delete(key)?;
         return Ok(());
     }
+    let (front, back) = if end == End::Front { (count, 0) } else { (0, count) };
     match stored.body() {
-        Body::Whole(bytes) => pop_packed(txn, key, stored, bytes, end, count, &mut visit),
-        Body::Spread(spread) => pop_rows(txn, key, stored, Rows::decode(spread)?, end, count, &mut visit),
+        Body::Whole(bytes) => packed::cut(txn, key, stored, bytes, front, back, &mut visit),
+        Body::Spread(spread) => {
+            let rows = Rows::decode(spread)?;
+            if is_better_written_anew(rows.count - count, count) {
+                rows.walk(txn, outermost(rows.count, end, count), end, |_, element| visit(element))?;
+                return write_anew(txn, key, stored, rows, front..rows.count - back);
+            }
+            cut_rows(txn, key, stored, rows, front, back, &mut visit)
+        }
     }
 }
 
-/// The positions of so many elements at an end.
+/// Keeps only the elements of a range that lies within the list. A list without elements is no more.
+pub fn trim(txn: &mut Txn<'_>, key: &Key, stored: &Stored, kept: Range<u64>) -> Outcome {
+    let len = len(stored)?;
+    if kept.is_empty() || len == 0 {
+        txn.delete(key)?;
+        return Ok(());
+    }
+    let (front, back) = (kept.start, len.saturating_sub(kept.end));
+    if front + back == 0 {
+        // Nothing goes, and yet Redis takes it for a change: who watches the key learns of it.
+        let head = Unfinished::of(Some(stored));
+        return txn.save(key, head.with(stored.body()));
+    }
+    match stored.body() {
+        Body::Whole(bytes) => packed::cut(txn, key, stored, bytes, front, back, &mut |_| ()),
+        Body::Spread(spread) => {
+            let rows = Rows::decode(spread)?;
+            if is_better_written_anew(len - front - back, front + back) {
+                return write_anew(txn, key, stored, rows, kept);
+            }
+            cut_rows(txn, key, stored, rows, front, back, &mut |_| ())
+        }
+    }
+}
+
+/// The ranks of so many elements at an end.
 fn outermost(len: u64, end: End, count: u64) -> Range<u64> {
     match end {
         End::Front => 0..count,
@@ -282,67 +214,92 @@ fn outermost(len: u64, end: End, count: u64) -> Range<u64> {
     }
 }
 
-/// Takes fewer elements than there are from a packed list.
-fn pop_packed(
-    txn: &mut Txn<'_>,
-    key: &Key,
-    stored: &Stored,
-    bytes: &[u8],
-    end: End,
-    count: u64,
-    visit: &mut dyn FnMut(&[u8]),
-) -> Outcome {
-    let mut head = Unfinished::of(Some(stored));
-    let old = PackedList::decode(bytes)?;
-    let (mut entries_len, mut removed) = (0, 0);
-    walk(txn, stored, outermost(old.count, end, count), end, |element| {
-        entries_len += entry_len(element.len());
-        removed += if head.is_quicklist() { listpack::element_bytes(element) } else { 0 };
-        visit(element);
-    })?;
-    let kept = match end {
-        End::Front => old.entries.get(entries_len..),
-        End::Back => old.entries.get(..old.entries.len().saturating_sub(entries_len)),
-    };
-    let kept = kept.ok_or(Damaged("packed list shorter than its elements"))?;
-    let left = old.count - count;
-    if head.is_quicklist() {
-        let bytes_left = listpack_bytes(bytes)?.saturating_sub(removed);
-        head.shrink(txn, left, bytes_left);
-    }
-    txn.save_with(key, head.with(Body::Whole(b"")), |out| {
-        write_varint(out, left);
-        out.extend_from_slice(kept);
-    })
+/// Whether it is less work to write what is kept under a new place, and let the old rows die, than to delete what goes.
+fn is_better_written_anew(kept: u64, gone: u64) -> bool {
+    gone > CUT_ROWS_MAX && kept < gone / 2
 }
 
-/// Takes fewer elements than there are from a spread list.
-fn pop_rows(
+/// Takes fewer elements than there are from both ends of a spread list. Of an uneven one, the row behind those that go is read as
+/// well: it is the new first, or last.
+fn cut_rows(
     txn: &mut Txn<'_>,
     key: &Key,
     stored: &Stored,
     mut rows: Rows,
-    end: End,
-    count: u64,
+    front: u64,
+    back: u64,
     visit: &mut dyn FnMut(&[u8]),
 ) -> Outcome {
-    let mut head = Unfinished::of(Some(stored));
-    let popped = outermost(rows.count, end, count);
+    txn.expect_work(front + back)?;
+    let before = rows;
     let mut removed = 0;
-    walk_rows(txn, rows, popped.clone(), end, |element| {
-        removed += listpack::element_bytes(element);
-        visit(element);
-    })?;
-    for nth in popped {
-        txn.delete_element(key, Family::List, &rows.place.index_row(rows.index(nth)))?;
+    for (end, count) in [(End::Front, front), (End::Back, back)] {
+        if count == 0 {
+            continue;
+        }
+        let more = u64::from(!before.even);
+        let mut gone: SmallVec<[i64; 16]> = SmallVec::new();
+        let mut next = None;
+        before.walk(txn, outermost(before.count, end, count + more), end, |position, element| {
+            if gone.len() as u64 == count {
+                next = Some(position);
+                return;
+            }
+            gone.push(position);
+            removed += listpack::element_bytes(element);
+            visit(element);
+        })?;
+        let steps = count as i64 * STRIDE;
+        match end {
+            End::Front => rows.first = next.unwrap_or(before.first + steps),
+            End::Back => rows.last = next.unwrap_or(before.last - steps),
+        }
+        for position in gone {
+            txn.delete_element(key, Family::List, &rows.place.index_row(position))?;
+        }
     }
-    if end == End::Front {
-        rows.first = rows.index(count);
-    }
-    rows.count -= count;
+    rows.count -= front + back;
     rows.listpack_bytes = rows.listpack_bytes.saturating_sub(removed);
+    rows.look_whether_even(before.even);
+    let mut head = Unfinished::of(Some(stored));
     head.shrink(txn, rows.count, rows.listpack_bytes);
     save_rows(txn, key, head, rows)
+}
+
+/// Writes the elements of a range anew, and lets all old rows die with their place.
+fn write_anew(txn: &mut Txn<'_>, key: &Key, stored: &Stored, rows: Rows, kept: Range<u64>) -> Outcome {
+    let count = kept.end - kept.start;
+    txn.expect_work(count)?;
+    let mut anew = Anew::new(count);
+    rows.walk(txn, kept, End::Front, |_, element| anew.add(element))?;
+    anew.save(txn, key, stored)
+}
+
+/// A list being written anew, as if packed.
+struct Anew {
+    bytes: Vec<u8>,
+    count: u64,
+    listpack_bytes: u64,
+}
+
+impl Anew {
+    /// `count` elements will be added.
+    fn new(count: u64) -> Anew {
+        let mut bytes = Vec::new();
+        write_varint(&mut bytes, count);
+        Anew { bytes, count, listpack_bytes: listpack::EMPTY_BYTES }
+    }
+
+    fn add(&mut self, element: &[u8]) {
+        write_entry(&mut self.bytes, element);
+        self.listpack_bytes += listpack::element_bytes(element);
+    }
+
+    fn save(self, txn: &mut Txn<'_>, key: &Key, stored: &Stored) -> Outcome {
+        let mut head = Unfinished::of(Some(stored));
+        head.shrink(txn, self.count, self.listpack_bytes);
+        packed::push(txn, key, head, &self.bytes, End::Back, std::iter::empty()).map(|_| ())
+    }
 }
 
 /// Shows the elements of a range that lies within the list to `visit`, beginning at the range's front or back.
@@ -371,69 +328,27 @@ pub fn walk(
             }
             Ok(())
         }
-        Body::Spread(spread) => walk_rows(txn, Rows::decode(spread)?, range, from, visit),
+        Body::Spread(spread) => Rows::decode(spread)?.walk(txn, range, from, |_, element| visit(element)),
     }
 }
 
-fn walk_rows(
+/// Takes the element at an end of one list and puts it at an end of another one, or the same; the source has elements. Gives the
+/// element.
+pub fn relocate(
     txn: &mut Txn<'_>,
-    rows: Rows,
-    range: Range<u64>,
-    from: End,
-    mut visit: impl FnMut(&[u8]),
-) -> Outcome {
-    let wanted = range.end.saturating_sub(range.start);
-    let damaged = || Stop::Unavailable("a list has fewer elements than its head counts".to_owned());
-    if wanted <= SINGLE_READS_MAX {
-        for step in 0..wanted {
-            let nth = match from {
-                End::Front => range.start + step,
-                End::Back => range.end - 1 - step,
-            };
-            let element = txn.element(Family::List, &rows.place.index_row(rows.index(nth)))?;
-            visit(&element.ok_or_else(damaged)?);
-        }
-        return Ok(());
+    (source, stored, from): (&Key, &Stored, End),
+    (destination, to): (&Key, End),
+) -> Outcome<Vec<u8>> {
+    load(txn, destination)?;
+    let mut moved = Vec::new();
+    if source.row() == destination.row() && len(stored)? == 1 {
+        walk(txn, stored, 0..1, from, |element| moved.extend_from_slice(element))?;
+        // It goes round to where it was; the list is changed nevertheless, and keeps its expiry.
+        txn.save(source, Unfinished::of(Some(stored)).with(stored.body()))?;
+        return Ok(moved);
     }
-    let (lower, upper) =
-        (rows.place.index_row(rows.index(range.start)), rows.place.index_row(rows.index(range.end)));
-    let direction = match from {
-        End::Front => Direction::Up,
-        End::Back => Direction::Down,
-    };
-    let mut seen = 0;
-    txn.scan(Family::List, &lower, &upper, direction, |_, element| {
-        seen += 1;
-        visit(element);
-        Ok(ControlFlow::Continue(()))
-    })?;
-    if seen == wanted { Ok(()) } else { Err(damaged()) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::encoding::packed::write_packed;
-    use crate::encoding::row::{Namespace, Version};
-
-    #[test]
-    fn the_extra_is_first_index_and_listpack_bytes() {
-        let place = Place { namespace: Namespace(1), slot: 2, version: Version(3) };
-        let rows = Rows { place, first: -2, count: 5, listpack_bytes: 0x0102 };
-        let extra = rows.extra();
-        assert_eq!(extra, *b"\x7f\xff\xff\xff\xff\xff\xff\xfe\0\0\0\0\0\0\x01\x02");
-        assert_eq!(Rows::decode(Spread { place, count: 5, extra: &extra }), Ok(rows));
-        assert!(Rows::decode(Spread { place, count: 5, extra: &extra[..15] }).is_err());
-        assert_eq!((rows.index(0), rows.index(5)), (-2, 3));
-    }
-
-    #[test]
-    fn a_packed_list_gives_its_entries_as_they_are() {
-        let mut bytes = Vec::new();
-        write_packed(&mut bytes, 3, [&b"a"[..], b"127", b""].into_iter());
-        let packed = PackedList::decode(&bytes).unwrap();
-        assert_eq!((packed.count, packed.entries), (3, &b"\x01a\x03127\x00"[..]));
-        assert_eq!(listpack_bytes(&bytes), Ok(7 + 3 + 2 + 2));
-        assert_eq!(PackedList::decode(b"\0").unwrap().count, 0);
-    }
+    pop(txn, source, stored, from, 1, |element| moved.extend_from_slice(element))?;
+    let stored = load(txn, destination)?;
+    push(txn, destination, stored.as_ref(), to, std::iter::once(&moved[..]))?;
+    Ok(moved)
 }

@@ -4,5 +4,8 @@ pub mod copy;
 pub mod hash;
 pub mod keys;
 pub mod list;
+pub mod pick;
+pub mod positions;
 pub mod scan;
 pub mod string;
+pub mod zset;

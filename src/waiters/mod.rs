@@ -142,6 +142,11 @@ impl Waiters {
         self.count.load(Ordering::Acquire) == 0
     }
 
+    /// True when somebody waits for this key.
+    pub fn is_wanted(&self, key: &[u8]) -> bool {
+        !self.is_empty() && self.shard(key).lock().contains_key(key)
+    }
+
     /// How many commands wait.
     pub fn len(&self) -> usize {
         self.count.load(Ordering::Acquire)

@@ -190,6 +190,69 @@ fn a_big_list_is_a_double_ended_queue() {
 }
 
 #[test]
+fn a_big_list_is_changed_in_its_midst() {
+    let mut table = Table::new(&[]);
+    let mut chance = repeatable_chance();
+    let mut model: Vec<String> = (0..12_000).map(|n| format!("element:{n}")).collect();
+    for chunk in model.chunks(3_000) {
+        let command: Vec<String> = words("RPUSH l").into_iter().chain(chunk.iter().cloned()).collect();
+        table.client.call(&command);
+    }
+    // Looking for an element that lies deep takes the pool; one near the front is found by a worker.
+    let near_or_far = |chance: &mut Chance, len: usize| {
+        let reach = if chance.one_in(3) { len } else { 40 };
+        chance.below(reach as u64) as usize
+    };
+    for round in 0..400 {
+        let at = near_or_far(&mut chance, model.len());
+        let (element, new) = (model[at].clone(), format!("new:{round}"));
+        match chance.below(7) {
+            0..=1 => {
+                let side = *chance.pick(&["BEFORE", "AFTER"]);
+                let reply = table.client.run(&format!("LINSERT l {side} {element} {new}"));
+                model.insert(at + usize::from(side == "AFTER"), new);
+                assert_eq!(reply.integer(), model.len() as i64);
+            }
+            2 => {
+                let count = *chance.pick(&["1", "-1", "0"]);
+                assert_eq!(table.client.run(&format!("LREM l {count} {element}")).integer(), 1);
+                model.remove(at);
+            }
+            3 => {
+                table.client.ok(&format!("LSET l {at} {new}"));
+                model[at] = new;
+            }
+            4 => {
+                let len = model.len();
+                assert_eq!(table.client.run(&format!("LINDEX l -{}", len - at)).text(), element);
+                assert_eq!(table.client.run(&format!("LPOS l {element} RANK -1")).integer(), at as i64);
+            }
+            5 => {
+                let (front, back) = (chance.below(3) as usize, chance.below(5) as usize);
+                table.client.ok(&format!("LTRIM l {front} -{}", back + 1));
+                model.truncate(model.len() - back);
+                model.drain(..front);
+            }
+            _ => {
+                let moved = table.client.run("LMOVE l l RIGHT LEFT").text();
+                let last = model.pop().unwrap();
+                assert_eq!(moved, last);
+                model.insert(0, last);
+            }
+        }
+        if round % 100 == 50 {
+            table.chill();
+        }
+        if round % 20 == 0 {
+            let from = near_or_far(&mut chance, model.len());
+            let got = texts(&table.client.run(&format!("LRANGE l {from} {}", from + 99)));
+            assert_eq!(got, model[from..].iter().take(100).cloned().collect::<Vec<_>>(), "round {round}");
+        }
+    }
+    assert_eq!(texts(&table.client.run("LRANGE l 0 -1")), model);
+}
+
+#[test]
 fn a_scan_gives_what_was_there_all_the_time() {
     let mut table = Table::new(&[]);
     let set = |n: usize| words(&format!("SET stays:{n} v"));

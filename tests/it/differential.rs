@@ -209,6 +209,7 @@ impl Line {
         if command.len() == 1 {
             command.push(step.words[1].clone());
         }
+        command.iter_mut().filter(|word| **word == b"?").for_each(|word| *word = step.words[1].clone());
         let all: BTreeSet<Value> = leaves(&self.subject.call(&command)).into_iter().collect();
         if let Some(odd) = picks.iter().find(|pick| !all.contains(pick)) {
             return Err(format!("the pick {} is not in {}", odd.render(), render_command(&command)));
@@ -240,7 +241,7 @@ fn is_page(value: &Value) -> bool {
 fn scan_rest(client: &mut Client, step: &Step, page: &Value) -> Result<BTreeSet<Vec<Value>>, String> {
     let name = step.words[0].to_ascii_uppercase();
     let no_values = step.words.iter().any(|word| word.eq_ignore_ascii_case(b"NOVALUES"));
-    let width = if name == b"HSCAN" && !no_values { 2 } else { 1 };
+    let width = if (name == b"HSCAN" || name == b"ZSCAN") && !no_values { 2 } else { 1 };
     let mut words = step.words.clone();
     let mut page = page.clone();
     let mut all = BTreeSet::new();
@@ -286,7 +287,7 @@ fn encoding(value: &Value) -> Value {
 /// The reply with every string emptied.
 fn shape(value: &Value) -> Value {
     match value {
-        Value::Bulk(_) => Value::Bulk(Vec::new()),
+        Value::Bulk(_) | Value::Double(_) => Value::Bulk(Vec::new()),
         Value::Array(items) => Value::Array(items.iter().map(shape).collect()),
         other => other.clone(),
     }

@@ -16,6 +16,7 @@ mod layers;
 mod protocol;
 mod run;
 mod server;
+mod start;
 mod table;
 mod transcript;
 mod value;

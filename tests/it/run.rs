@@ -7,6 +7,7 @@
 mod cold;
 mod exec;
 mod faults;
+mod groups;
 mod heavy;
 mod ranks;
 mod removal;
@@ -15,6 +16,7 @@ mod waiters;
 use crate::client::{Client, encode};
 use crate::value::Value;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tuffdb::base::clock::Clock;
 use tuffdb::config::Config;
@@ -26,7 +28,7 @@ use tuffdb::server::Server;
 use tuffdb::store::{Faults, Store, Tier};
 
 /// Nothing here takes this long unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A server in this process, on a free port, with a data folder of its own.
 struct House {
@@ -168,6 +170,15 @@ fn count_by_scan(client: &mut Client) -> i64 {
         if cursor == "0" {
             return keys.len() as i64;
         }
+    }
+}
+
+/// Raises a flag when a test's body ends, with a panic or without: threads that look at it end, too.
+struct RaiseAtEnd<'f>(&'f AtomicBool);
+
+impl Drop for RaiseAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
     }
 }
 

@@ -25,6 +25,7 @@ pub enum Program {
 /// A running (or killed) server process and its folder.
 pub struct Server {
     program: Program,
+    file: Option<PathBuf>,
     options: Vec<String>,
     port: u16,
     folder: PathBuf,
@@ -70,9 +71,24 @@ impl Server {
         Server::start(Program::Oracle, options)
     }
 
+    /// As `tuff`, with a configuration file.
+    pub fn tuff_with_file(file: &Path, options: &[&str]) -> Server {
+        let program = if subject_is_oracle() { Program::Oracle } else { Program::Tuff };
+        Server::start_with(program, Some(file.to_owned()), options)
+    }
+
+    /// As `redis`, with a configuration file.
+    pub fn redis_with_file(file: &Path, options: &[&str]) -> Server {
+        Server::start_with(Program::Oracle, Some(file.to_owned()), options)
+    }
+
     fn start(program: Program, options: &[&str]) -> Server {
+        Server::start_with(program, None, options)
+    }
+
+    fn start_with(program: Program, file: Option<PathBuf>, options: &[&str]) -> Server {
         let options: Vec<String> = options.iter().map(|o| o.to_string()).collect();
-        let mut server = Server { program, options, port: 0, folder: new_folder(), child: None };
+        let mut server = Server { program, file, options, port: 0, folder: new_folder(), child: None };
         // Another process may take the free port between our look and the server's bind: so, a few tries.
         for _ in 0..3 {
             server.port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -89,6 +105,16 @@ impl Server {
 
     pub fn program(&self) -> Program {
         self.program
+    }
+
+    /// Its data folder.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
     }
 
     /// Changes the options of the next start.
@@ -156,12 +182,12 @@ impl Server {
         let mut command = match self.program {
             Program::Tuff => {
                 let mut command = Command::new(env!("CARGO_BIN_EXE_tuff"));
-                command.arg("server");
+                command.arg("server").args(&self.file);
                 command
             }
             Program::Oracle => {
                 let mut command = Command::new(oracle_path());
-                command.args(["--save", "", "--bind", "127.0.0.1", "--loglevel", "warning"]);
+                command.args(&self.file).args(["--save", "", "--bind", "127.0.0.1", "--loglevel", "warning"]);
                 command
             }
         };

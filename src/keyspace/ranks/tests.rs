@@ -86,11 +86,12 @@ impl Subject<'_, '_> {
     fn put(&mut self, suffix: Vec<u8>) -> Outcome {
         let key = self.txn.key(0, &[self.which as u8]);
         let (family, row) = (self.family(), self.row(&suffix));
-        // Rule 2: whoever puts a score knows that it is not there.
-        if family != Family::Score || !self.rows.contains(&suffix) {
-            self.txn.put_element(&key, family, &row, b"")?;
-            self.rows.insert(suffix);
+        match (family, self.rows.contains(&suffix)) {
+            (Family::Score, true) => {}
+            (Family::Score, false) => self.txn.insert_element(&key, family, &row, b"")?,
+            _ => self.txn.put_element(&key, family, &row, b"")?,
         }
+        self.rows.insert(suffix);
         Ok(())
     }
 

@@ -110,16 +110,34 @@ fn argument(kind: &str, chance: &mut Chance) -> Vec<u8> {
     // One key in thirty is of another type than the command wants.
     let key_kind = if chance.one_in(30) { *chance.pick(&["str", "hash", "list", "num"]) } else { kind };
     let text = match key_kind {
-        "str" | "hash" | "list" | "num" | "set" | "zset" => format!("{key_kind}:{}", chance.below(6)),
+        "str" | "hash" | "list" | "num" | "set" | "zset" | "lex" => format!("{key_kind}:{}", chance.below(6)),
         _ => match kind {
             "key" => {
-                let kind = *chance.pick(&["str", "hash", "list", "num"]);
+                let kind = *chance.pick(&["str", "hash", "list", "num", "zset"]);
                 format!("{kind}:{}", chance.below(6))
             }
             "field" => {
                 let names = if chance.one_in(6) { 40 } else { 6 };
                 format!("f{}", chance.below(names))
             }
+            "member" => {
+                let names = if chance.one_in(6) { 200 } else { 8 };
+                let name = format!("m{}", chance.below(names));
+                // Some are too long for a listpack, and some for what the ends remember.
+                if chance.one_in(60) { name.repeat(40) } else { name }
+            }
+            "score" => score(chance).to_string(),
+            "bound" => {
+                let open = if chance.one_in(3) { "(" } else { "" };
+                format!("{open}{}", score(chance))
+            }
+            "lexbound" => match chance.below(12) {
+                0 | 1 => "-".to_string(),
+                2 | 3 => "+".to_string(),
+                4 => chance.pick(&["x", "", "[", "(", "--"]).to_string(),
+                5..=7 => format!("(m{}", chance.below(10)),
+                _ => format!("[m{}", chance.below(40)),
+            },
             "value" => return value(chance),
             "int" => integer(chance),
             "float" => float(chance),
@@ -203,6 +221,28 @@ fn float(chance: &mut Chance) -> String {
         1 => (chance.below(200) as i64 - 100).to_string(),
         _ => format!("{}.{}", chance.below(200) as i64 - 100, chance.below(1000)),
     }
+}
+
+/// Few scores, so that many members share one.
+fn score(chance: &mut Chance) -> &'static str {
+    let odd = [
+        "inf",
+        "-inf",
+        "+inf",
+        "nan",
+        "x",
+        "",
+        "-0",
+        "1e300",
+        "-1e300",
+        "0.1",
+        "0.2",
+        "1e-7",
+        "12345678901234567",
+    ];
+    let usual = ["0", "1", "2", "3", "-1", "1.5", "2.5", "10"];
+    let scores: &[&str] = if chance.one_in(6) { &odd } else { &usual };
+    chance.pick::<&str>(scores)
 }
 
 fn index(chance: &mut Chance) -> String {

@@ -1,6 +1,6 @@
 //! Cold reads: who waits for the disk, and who does not.
 
-use super::{House, bulk, burst, send_burst, wait_until};
+use super::{House, RaiseAtEnd, bulk, burst, send_burst, wait_until};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -111,12 +111,12 @@ fn a_fill_of_the_hot_tier_never_brings_back_an_old_value() {
                 }
             });
         }
+        let _ends = RaiseAtEnd(&over);
         let end = Instant::now() + Duration::from_millis(1500);
         while Instant::now() < end {
             house.chill();
             std::thread::sleep(Duration::from_millis(2));
         }
-        over.store(true, Ordering::Relaxed);
     });
     assert!(house.figures().cold_runs() > 0, "nothing was cold");
 }

@@ -1,6 +1,6 @@
 //! Long commands on the pool, and commands that need the keyspace for themselves.
 
-use super::{House, bulk, send_burst};
+use super::{House, RaiseAtEnd, bulk, send_burst};
 use crate::client::Client;
 use crate::value::Value;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -69,6 +69,7 @@ fn a_long_write_that_others_get_in_the_way_of_ends_right() {
                 }
             });
         }
+        let _ends = RaiseAtEnd(&over);
         let mut client = house.client();
         let end = Instant::now() + super::PATIENCE;
         while house.figures().last_resorts() == 0 && Instant::now() < end {
@@ -78,7 +79,6 @@ fn a_long_write_that_others_get_in_the_way_of_ends_right() {
             words.extend(names.iter().map(String::as_str));
             assert_eq!(client.call(&words), Value::Integer(10_000));
         }
-        over.store(true, Ordering::Relaxed);
     });
     assert!(house.figures().conflicts() >= 3 && house.figures().last_resorts() > 0);
     let mut client = house.client();
@@ -109,6 +109,7 @@ fn whole_database_commands_and_writers_leave_the_counts_right() {
                 }
             });
         }
+        let _ends = RaiseAtEnd(&over);
         let mut client = house.client();
         let end = Instant::now() + Duration::from_millis(1200);
         let mut n = 0;
@@ -117,7 +118,6 @@ fn whole_database_commands_and_writers_leave_the_counts_right() {
             let line = ["FLUSHALL", "SWAPDB 0 1", "SWAPDB 1 2", "FLUSHDB"][n % 4];
             client.ok(line);
         }
-        over.store(true, Ordering::Relaxed);
     });
     for database in 0..4 {
         let size = house.check_size(database);

@@ -55,7 +55,7 @@ fn fill(house: &House, rows: u64) {
         let key = txn.key(0, KEY.as_bytes());
         let place = txn.new_place(&key);
         for score in 0..rows {
-            txn.put_element(&key, Family::Score, &row(place, score * 10), b"")?;
+            txn.insert_element(&key, Family::Score, &row(place, score * 10), b"")?;
         }
         save(txn, place, rows)
     });
@@ -91,7 +91,7 @@ fn an_index_built_in_slices_while_others_commit_counts_every_row_once() {
                 let score = number * 7919 % ROWS * 10;
                 let written = run(&house, &mut Scratch::default(), true, |txn, spread| {
                     let (key, (place, count)) = (txn.key(0, KEY.as_bytes()), spread.unwrap());
-                    txn.put_element(&key, Family::Score, &row(place, score + 1), b"")?;
+                    txn.insert_element(&key, Family::Score, &row(place, score + 1), b"")?;
                     if number % 3 > 0 {
                         return save(txn, place, count + 1);
                     }

@@ -155,19 +155,123 @@ fn who_was_fed_in_a_database_that_went_away_is_served_by_the_next_push() {
 fn client_unblock_ends_a_wait_and_takes_nothing() {
     let house = House::start(&["--workers", "2"]);
     let mut other = house.client();
-    for (mode, answer) in [
+    let commands =
+        ["BLPOP q 0", "BLMOVE q to LEFT RIGHT 0", "BRPOPLPUSH q to 0", "BLMPOP 0 2 p q LEFT COUNT 2"];
+    let modes = [
         ("TIMEOUT", Value::NullArray),
         ("ERROR", Value::Error(b"UNBLOCKED client unblocked via CLIENT UNBLOCK".to_vec())),
-    ] {
+    ];
+    for (command, (mode, answer)) in commands.iter().flat_map(|c| modes.iter().map(move |m| (c, m.clone()))) {
         let mut client = house.client();
         let id = client.run("CLIENT ID").integer();
-        send_burst(&mut client, &["BLPOP q 0"]);
+        send_burst(&mut client, &[command]);
         wait_until("it waits", || waiting(&house) == 1);
         assert_eq!(other.run(&format!("CLIENT UNBLOCK {id} {mode}")), Value::Integer(1));
         assert_eq!(client.read(), answer);
         assert_eq!(other.run(&format!("CLIENT UNBLOCK {id}")), Value::Integer(0));
         assert_eq!(waiting(&house), 0);
     }
+}
+
+#[test]
+fn a_chain_of_moves_takes_an_element_from_its_one_end_to_the_other() {
+    const LINKS: usize = 12;
+    let house = House::start(&["--workers", "2"]);
+    // The last link waits first, so that each waits for what does not exist yet.
+    let mut links: Vec<_> = (0..LINKS)
+        .rev()
+        .map(|n| wait_for(&house, &format!("BLMOVE chain{n} chain{} LEFT RIGHT 0", n + 1)))
+        .collect();
+    let mut pusher = house.client();
+    assert_eq!(pusher.run("RPUSH chain0 element"), Value::Integer(1));
+    for link in &mut links {
+        assert_eq!(link.read(), Value::Bulk(b"element".to_vec()));
+    }
+    assert_eq!(waiting(&house), 0);
+    assert_eq!(pusher.run(&format!("LPOP chain{LINKS}")).text(), "element");
+    assert_eq!(house.check_size(0), 0);
+}
+
+#[test]
+fn a_move_whose_destination_has_another_type_leaves_the_element_to_the_next_who_waits() {
+    let house = House::start(&["--workers", "2"]);
+    let mut pusher = house.client();
+    pusher.ok("SET string v");
+    let mut first = wait_for(&house, "BLMOVE q string LEFT RIGHT 0");
+    let mut second = wait_for(&house, "BRPOPLPUSH q string 0");
+    let mut third = wait_for(&house, "BLMPOP 0 1 q LEFT COUNT 5");
+    pusher.run("RPUSH q 1 2");
+    for client in [&mut first, &mut second] {
+        assert!(matches!(client.read(), Value::Error(text) if text.starts_with(b"WRONGTYPE")));
+    }
+    assert_eq!(third.read().items()[1].items().len(), 2);
+    assert_eq!(waiting(&house), 0);
+}
+
+#[test]
+fn moves_on_the_same_stripe_and_in_rings_serve_each_other() {
+    let house = House::start(&["--workers", "2"]);
+    let neighbour = house.neighbour("q");
+    let mut pusher = house.client();
+    let mut first = wait_for(&house, &format!("BLMOVE q {neighbour} LEFT RIGHT 0"));
+    let mut second = wait_for(&house, &format!("BLMOVE {neighbour} q LEFT RIGHT 0"));
+    let mut third = wait_for(&house, "BLMOVE q q LEFT RIGHT 0");
+    let mut last = wait_for(&house, &format!("BLPOP {neighbour} q 0"));
+    pusher.run("RPUSH q x");
+    for client in [&mut first, &mut second, &mut third] {
+        assert_eq!(client.read(), Value::Bulk(b"x".to_vec()));
+    }
+    assert_eq!(last.read(), pair("q", "x"));
+    assert_eq!(waiting(&house), 0);
+}
+
+#[test]
+fn elements_on_their_way_through_moves_are_not_lost_when_movers_time_out_and_disconnect() {
+    const ELEMENTS: usize = 2000;
+    let seed = crate::chance::seed();
+    println!("TUFF_SEED={seed}");
+    let house = House::start(&["--workers", "2"]);
+    let arrived = AtomicUsize::new(0);
+    let mut popped: Vec<u64> = Vec::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut client = house.client();
+            (0..ELEMENTS).for_each(|n| drop(client.run(&format!("RPUSH stage0 {n}"))));
+        });
+        for mover in 0..4 {
+            let (house, arrived) = (&house, &arrived);
+            scope.spawn(move || {
+                let (mut chance, mut client) = (Chance::new(seed + mover), house.client());
+                while arrived.load(Ordering::SeqCst) < ELEMENTS {
+                    let from = mover % 2;
+                    let line = match chance.below(2) {
+                        0 => format!("BLMOVE stage{from} stage{} LEFT RIGHT 0.01", from + 1),
+                        _ => format!("BRPOPLPUSH stage{from} stage{} 0.005", from + 1),
+                    };
+                    send_burst(&mut client, &[&line]);
+                    if chance.one_in(8) {
+                        std::thread::sleep(Duration::from_micros(chance.below(2000)));
+                        client = house.client();
+                    } else {
+                        client.read();
+                    }
+                }
+            });
+        }
+        let mut client = house.client();
+        let limit = std::time::Instant::now() + super::PATIENCE;
+        while popped.len() < ELEMENTS {
+            assert!(std::time::Instant::now() < limit, "only {} arrived", popped.len());
+            if let Value::Array(items) = client.run("BLMPOP 0.1 1 stage2 LEFT COUNT 10") {
+                popped.extend(items[1].items().iter().map(|item| item.text().parse::<u64>().unwrap()));
+                arrived.store(popped.len(), Ordering::SeqCst);
+            }
+        }
+    });
+    popped.sort_unstable();
+    assert!(popped.iter().copied().eq(0..ELEMENTS as u64), "an element was lost or came twice");
+    assert_eq!(house.check_size(0), 0);
+    wait_until("nobody waits", || waiting(&house) == 0);
 }
 
 #[test]

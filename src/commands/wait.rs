@@ -1,0 +1,49 @@
+//! The timeout of commands that wait: seconds, perhaps with a fraction, to the moment at which the wait ends.
+
+use crate::base::longdouble::LongDouble;
+use crate::keyspace::{Outcome, fail};
+
+/// When a wait of so many seconds ends, unix milliseconds; none for never.
+pub(super) fn wait_deadline_ms(timeout: &[u8], now_ms: u64) -> Outcome<Option<u64>> {
+    let Some(seconds) = LongDouble::parse(timeout) else {
+        return fail("ERR timeout is not a float or out of range");
+    };
+    let wait_ms = (seconds.to_f64() * 1000.0).ceil();
+    if wait_ms >= i64::MAX as f64 {
+        return fail("ERR timeout is out of range");
+    }
+    if wait_ms < 0.0 {
+        return fail("ERR timeout is negative");
+    }
+    if wait_ms == 0.0 {
+        return Ok(None);
+    }
+    match (wait_ms as u64).checked_add(now_ms).filter(|&at_ms| i64::try_from(at_ms).is_ok()) {
+        Some(at_ms) => Ok(Some(at_ms)),
+        None => fail("ERR timeout is out of range"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyspace::Stop;
+
+    #[test]
+    fn a_wait_ends_after_its_seconds_rounded_up_to_milliseconds() {
+        let at = |timeout: &str| {
+            wait_deadline_ms(timeout.as_bytes(), 1000).map_err(|stop| match stop {
+                Stop::Error(error) => error.to_string(),
+                other => format!("{other:?}"),
+            })
+        };
+        assert_eq!(at("0"), Ok(None));
+        assert_eq!(at("0.0001"), Ok(Some(1001)));
+        assert_eq!(at("2.5"), Ok(Some(3500)));
+        assert_eq!(at("-0.5"), Err("ERR timeout is negative".into()));
+        assert_eq!(at("-inf"), Err("ERR timeout is negative".into()));
+        assert_eq!(at("1e100"), Err("ERR timeout is out of range".into()));
+        assert_eq!(at("9223372036854775.807"), Err("ERR timeout is out of range".into()));
+        assert_eq!(at("nan"), Err("ERR timeout is not a float or out of range".into()));
+    }
+}

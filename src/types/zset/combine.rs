@@ -1,0 +1,300 @@
+//! Unions, intersections and differences of sorted sets and sets; a set's members have the score 1.
+//!
+//! Sources come in the order of the command. As in Redis, unions and intersections go through them from the smallest to the largest,
+//! which decides in which order scores are added up. An intersection or difference asks the larger sources for single members, and a
+//! difference goes through a source whole when that is the cheaper way. The result is gathered in memory and sorted by who stores or
+//! shows it; large ones are the pool's.
+
+use super::{OwnedPair, for_each, len, score};
+use crate::encoding::Family;
+use crate::encoding::head::{Body, DataType};
+use crate::encoding::packed::Packed;
+use crate::encoding::row::split_field_row;
+use crate::encoding::score::order_of;
+use crate::keyspace::{Direction, Error, Key, Outcome, Stop, Stored, Txn};
+use ahash::AHashMap;
+use std::ops::ControlFlow;
+
+/// A source this many times larger than what is to be looked up is asked member by member.
+const LOOKUP_FACTOR: u64 = 4;
+
+/// What is to be done with the sources.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// Members of any.
+    Union,
+    /// Members of all.
+    Intersection,
+    /// Members of the first alone.
+    Difference,
+}
+
+/// What becomes of the scores of one member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Aggregate {
+    /// They are added.
+    Sum,
+    /// The lowest counts.
+    Min,
+    /// The highest counts.
+    Max,
+}
+
+impl Aggregate {
+    fn of(self, score: f64, other: f64) -> f64 {
+        match self {
+            Aggregate::Sum => or_zero(score + other),
+            Aggregate::Min if other < score => other,
+            Aggregate::Max if other > score => other,
+            _ => score,
+        }
+    }
+}
+
+/// Infinities of both signs cancel out.
+fn or_zero(score: f64) -> f64 {
+    if score.is_nan() { 0.0 } else { score }
+}
+
+/// A key to be combined with others.
+pub struct Source {
+    stored: Option<Stored>,
+    /// What its scores are multiplied with.
+    pub weight: f64,
+}
+
+/// Loads a key that must be a sorted set or a set, if it exists.
+pub fn load_source(txn: &mut Txn<'_>, key: &Key) -> Outcome<Source> {
+    let stored = txn.load(key)?;
+    match stored.as_ref().map(Stored::data_type) {
+        None | Some(DataType::Zset | DataType::Set) => Ok(Source { stored, weight: 1.0 }),
+        Some(_) => Err(Error::WrongType.into()),
+    }
+}
+
+impl Source {
+    fn len(&self) -> Outcome<u64> {
+        match &self.stored {
+            None => Ok(0),
+            Some(stored) => match (stored.data_type(), stored.body()) {
+                (DataType::Set, Body::Whole(bytes)) => Ok(Packed::decode(bytes)?.count()),
+                (DataType::Set, Body::Spread(spread)) => Ok(spread.count),
+                _ => len(stored),
+            },
+        }
+    }
+
+    fn for_each(&self, txn: &mut Txn<'_>, mut visit: impl FnMut(&[u8], f64)) -> Outcome {
+        match &self.stored {
+            None => Ok(()),
+            Some(stored) if stored.data_type() == DataType::Set => {
+                members_of_set(txn, stored, |member| visit(member, 1.0))
+            }
+            Some(stored) => for_each(txn, stored, visit),
+        }
+    }
+
+    fn score(&self, txn: &mut Txn<'_>, member: &[u8]) -> Outcome<Option<f64>> {
+        match &self.stored {
+            None => Ok(None),
+            Some(stored) if stored.data_type() == DataType::Set => {
+                Ok(is_in_set(txn, stored, member)?.then_some(1.0))
+            }
+            Some(stored) => score(txn, stored, member),
+        }
+    }
+
+    /// All its members with their scores as they are.
+    fn gather(&self, txn: &mut Txn<'_>) -> Outcome<Vec<OwnedPair>> {
+        let mut pairs = Vec::new();
+        self.for_each(txn, |member, score| pairs.push((score, member.to_vec())))?;
+        Ok(pairs)
+    }
+}
+
+/// Visits the members of a set.
+fn members_of_set(txn: &mut Txn<'_>, stored: &Stored, mut visit: impl FnMut(&[u8])) -> Outcome {
+    match stored.body() {
+        Body::Whole(bytes) => {
+            for member in Packed::decode(bytes)?.iter() {
+                visit(member?);
+            }
+            Ok(())
+        }
+        Body::Spread(spread) => {
+            txn.expect_work(spread.count)?;
+            let (lower, upper) = (spread.place.prefix(), spread.place.end());
+            txn.scan(Family::Set, &lower, &upper, Direction::Up, |row, _| {
+                let Some((_, member)) = split_field_row(row) else {
+                    return Err(Stop::Unavailable("damaged row: member without its position".to_owned()));
+                };
+                visit(member);
+                Ok(ControlFlow::Continue(()))
+            })
+        }
+    }
+}
+
+fn is_in_set(txn: &mut Txn<'_>, stored: &Stored, member: &[u8]) -> Outcome<bool> {
+    match stored.body() {
+        Body::Whole(bytes) => {
+            for found in Packed::decode(bytes)?.iter() {
+                if found? == member {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        }
+        Body::Spread(spread) => {
+            let row = spread.place.field_row(txn.keyspace().seed(), member);
+            Ok(txn.element(Family::Set, &row)?.is_some())
+        }
+    }
+}
+
+/// Combines the sources; the members come sorted by score and name.
+pub fn combine(
+    txn: &mut Txn<'_>,
+    operation: Operation,
+    mut sources: Vec<Source>,
+    aggregate: Aggregate,
+) -> Outcome<Vec<OwnedPair>> {
+    let mut members = match operation {
+        Operation::Union => {
+            sort_by_len(&mut sources)?;
+            unite(txn, &sources, aggregate)?
+        }
+        Operation::Intersection => {
+            sort_by_len(&mut sources)?;
+            intersect(txn, &sources, aggregate)?
+        }
+        Operation::Difference => subtract(txn, &sources)?,
+    };
+    members.sort_by(|a, b| (order_of(a.0), &a.1).cmp(&(order_of(b.0), &b.1)));
+    Ok(members)
+}
+
+fn sort_by_len(sources: &mut Vec<Source>) -> Outcome {
+    let mut by_len = Vec::with_capacity(sources.len());
+    for source in sources.drain(..) {
+        by_len.push((source.len()?, source));
+    }
+    by_len.sort_by_key(|(len, _)| *len);
+    sources.extend(by_len.into_iter().map(|(_, source)| source));
+    Ok(())
+}
+
+fn unite(txn: &mut Txn<'_>, sources: &[Source], aggregate: Aggregate) -> Outcome<Vec<OwnedPair>> {
+    let mut work = 0u64;
+    for source in sources {
+        work = work.saturating_add(source.len()?);
+    }
+    txn.expect_work(work)?;
+    let mut united: AHashMap<Vec<u8>, f64> = AHashMap::new();
+    for source in sources {
+        source.for_each(txn, |member, score| {
+            let score = or_zero(source.weight * score);
+            match united.get_mut(member) {
+                Some(sum) => *sum = aggregate.of(*sum, score),
+                None => {
+                    united.insert(member.to_vec(), score);
+                }
+            }
+        })?;
+    }
+    Ok(united.into_iter().map(|(member, score)| (score, member)).collect())
+}
+
+/// The sources are sorted, the smallest first.
+fn intersect(txn: &mut Txn<'_>, sources: &[Source], aggregate: Aggregate) -> Outcome<Vec<OwnedPair>> {
+    let Some((smallest, others)) = sources.split_first() else { return Ok(Vec::new()) };
+    expect_lookups(txn, smallest, others.len())?;
+    let mut common = smallest.gather(txn)?;
+    for (score, _) in &mut common {
+        *score = or_zero(smallest.weight * *score);
+    }
+    for other in others {
+        let mut left = Vec::with_capacity(common.len());
+        for (sum, member) in common {
+            if let Some(score) = other.score(txn, &member)? {
+                left.push((aggregate.of(sum, score * other.weight), member));
+            }
+        }
+        common = left;
+    }
+    Ok(common)
+}
+
+fn expect_lookups(txn: &Txn<'_>, smallest: &Source, others: usize) -> Outcome {
+    txn.expect_work(smallest.len()?.saturating_mul(others as u64 + 1))
+}
+
+/// How many members all sources have, counted up to `members_max`.
+pub fn count_common(txn: &mut Txn<'_>, mut sources: Vec<Source>, members_max: u64) -> Outcome<u64> {
+    sort_by_len(&mut sources)?;
+    let Some((smallest, others)) = sources.split_first() else { return Ok(0) };
+    expect_lookups(txn, smallest, others.len())?;
+    let mut common = 0;
+    'members: for (_, member) in smallest.gather(txn)? {
+        for other in others {
+            if other.score(txn, &member)?.is_none() {
+                continue 'members;
+            }
+        }
+        common += 1;
+        if common >= members_max {
+            break;
+        }
+    }
+    Ok(common)
+}
+
+fn subtract(txn: &mut Txn<'_>, sources: &[Source]) -> Outcome<Vec<OwnedPair>> {
+    let Some((first, others)) = sources.split_first() else { return Ok(Vec::new()) };
+    expect_lookups(txn, first, others.len())?;
+    let mut left: AHashMap<Vec<u8>, f64> =
+        first.gather(txn)?.into_iter().map(|(score, member)| (member, score)).collect();
+    for other in others {
+        if left.is_empty() {
+            break;
+        }
+        if other.len()? > LOOKUP_FACTOR * left.len() as u64 {
+            let mut gone = Vec::new();
+            for member in left.keys() {
+                if other.score(txn, member)?.is_some() {
+                    gone.push(member.clone());
+                }
+            }
+            for member in gone {
+                left.remove(&member);
+            }
+        } else {
+            other.for_each(txn, |member, _| {
+                left.remove(member);
+            })?;
+        }
+    }
+    Ok(left.into_iter().map(|(member, score)| (score, member)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn infinities_of_both_signs_cancel_out() {
+        let inf = f64::INFINITY;
+        assert_eq!(Aggregate::Sum.of(inf, -inf), 0.0);
+        assert_eq!(Aggregate::Sum.of(1.0, 2.5), 3.5);
+        assert_eq!(Aggregate::Min.of(inf, -inf), -inf);
+        assert_eq!(Aggregate::Max.of(-inf, 3.0), 3.0);
+        assert_eq!(or_zero(0.0 * inf), 0.0);
+    }
+
+    #[test]
+    fn what_is_not_a_number_is_neither_lowest_nor_highest() {
+        assert_eq!(Aggregate::Min.of(1.0, f64::NAN), 1.0);
+        assert_eq!(Aggregate::Max.of(1.0, f64::NAN), 1.0);
+        assert_eq!(Aggregate::Sum.of(1.0, f64::NAN), 0.0);
+    }
+}

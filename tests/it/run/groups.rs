@@ -1,0 +1,147 @@
+//! Commands that are committed together: one write, and nobody can tell.
+
+use super::{House, bulk, burst, is_misconf, send_burst, wait_until};
+use crate::value::Value;
+
+/// Rows written so far.
+fn sequence(house: &House) -> u64 {
+    house.store().with_db(|db| db.latest_sequence()).unwrap()
+}
+
+/// A number or a string, as text.
+fn said(value: &Value) -> String {
+    match value {
+        Value::Integer(number) => number.to_string(),
+        Value::Error(text) => String::from_utf8_lossy(text).into_owned(),
+        other => other.text(),
+    }
+}
+
+#[test]
+fn a_row_that_a_burst_writes_often_is_written_once() {
+    let house = House::start(&["--workers", "1"]);
+    let mut client = house.client();
+    client.ok("SET n 0");
+    let before = sequence(&house);
+    let replies = burst(&mut client, &["INCR n"; 100]);
+    assert_eq!(replies.last(), Some(&Value::Integer(100)));
+    assert_eq!(sequence(&house) - before, 1, "rows written for 100 increments");
+    // A hundred new keys: a head each, and one row that counts them.
+    let lines: Vec<String> = (0..100).map(|n| format!("SET new{n} x")).collect();
+    let before = sequence(&house);
+    burst(&mut client, &lines.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(sequence(&house) - before, 101);
+    assert_eq!(house.check_size(0), 101);
+}
+
+#[test]
+fn a_command_sees_what_those_before_it_in_the_burst_have_written() {
+    let house = House::start(&["--workers", "1"]);
+    let mut client = house.client();
+    let replies = burst(
+        &mut client,
+        &[
+            "SET k 1",
+            "INCR k",
+            "GET k",
+            "LPUSH k x",
+            "APPEND k 0",
+            "SETNX k 7",
+            "HSET h f v",
+            "HGET h f",
+            "DEL h k",
+            "EXISTS h k",
+            "SETRANGE k 536870912 x",
+            "SET k last",
+            "DBSIZE",
+            "GET k",
+        ],
+    );
+    let texts: Vec<String> = replies.iter().map(said).collect();
+    assert_eq!(texts[1..3], ["2", "2"]);
+    assert!(texts[3].starts_with("WRONGTYPE"), "{}", texts[3]);
+    assert_eq!(texts[4..10], ["2", "0", "1", "v", "2", "0"]);
+    assert_eq!(texts[10], "ERR string exceeds maximum allowed size (proto-max-bulk-len)");
+    assert_eq!(texts[11..], ["OK", "1", "last"]);
+}
+
+#[test]
+fn a_group_that_stalls_is_run_again_command_by_command() {
+    let house = House::start(&["--workers", "1"]);
+    let (mut first, mut second) = (house.client(), house.client());
+    first.ok("SET n 0");
+    let stalled = house.figures().stalled_runs();
+    house.faults().stall_writes(3);
+    send_burst(&mut first, &["INCR n", "INCR n", "PING", "INCR n", "GET n"]);
+    send_burst(&mut second, &["INCR m", "INCR m"]);
+    let replies: Vec<String> = (0..5).map(|_| said(&first.read())).collect();
+    assert_eq!(replies, ["1", "2", "PONG", "3", "3"]);
+    assert_eq!([second.read(), second.read()], [Value::Integer(1), Value::Integer(2)]);
+    assert!(house.figures().stalled_runs() >= stalled + 3);
+    assert_eq!(first.run("GET n"), bulk("3"));
+}
+
+#[test]
+fn a_group_whose_write_fails_tells_everybody_in_it() {
+    let house = House::start(&["--workers", "1"]);
+    let mut client = house.client();
+    client.ok("SET kept 1");
+    house.faults().fail_write();
+    let replies = burst(&mut client, &["SET a 1", "INCR kept", "GET kept", "APPEND a x"]);
+    assert!(replies.iter().all(is_misconf), "{replies:?}");
+    wait_until("writes go through", || client.run("SET again 1").is_ok());
+    assert_eq!(client.run("GET a"), Value::NullBulk);
+    assert_eq!(client.run("GET kept"), bulk("1"));
+    assert_eq!(house.check_size(0), 2);
+}
+
+#[test]
+fn whoever_waits_for_a_key_comes_before_the_burst_that_feeds_it() {
+    let house = House::start(&["--workers", "1"]);
+    let (mut waiting, mut client) = (house.client(), house.client());
+    send_burst(&mut waiting, &["BLPOP queue 0"]);
+    wait_until("it waits", || house.keyspace().waiters().len() == 1);
+    let replies =
+        burst(&mut client, &["SET other 1", "RPUSH queue a", "LPOP queue", "RPUSH queue b", "LPOP queue"]);
+    assert_eq!(waiting.read(), super::pair("queue", "a"));
+    assert_eq!(replies[2], Value::NullBulk);
+    assert_eq!(replies[4], bulk("b"));
+}
+
+#[test]
+fn two_workers_with_bursts_over_the_same_keys_lose_nothing() {
+    const ROUNDS: i64 = 40;
+    let house = House::start(&["--workers", "2"]);
+    let lines: Vec<String> = (0..60).map(|n| format!("INCR n{}", n % 20)).collect();
+    std::thread::scope(|scope| {
+        for client in 0..4 {
+            let (house, lines) = (&house, &lines);
+            scope.spawn(move || {
+                let mut own: Vec<&str> = lines.iter().map(String::as_str).collect();
+                // Each in another order, so that they meet each other's locks in every way.
+                own.rotate_left(client * 7);
+                let mut client = house.client();
+                for _ in 0..ROUNDS {
+                    assert!(burst(&mut client, &own).iter().all(|reply| matches!(reply, Value::Integer(_))));
+                }
+            });
+        }
+    });
+    let mut client = house.client();
+    for n in 0..20 {
+        assert_eq!(client.run(&format!("GET n{n}")), bulk(&(4 * 3 * ROUNDS).to_string()));
+    }
+    assert_eq!(house.check_size(0), 20);
+}
+
+#[test]
+fn locks_and_gate_are_free_once_a_burst_is_answered() {
+    let house = House::start(&["--workers", "2"]);
+    let mut client = house.client();
+    for _ in 0..20 {
+        burst(&mut client, &["SET a 1", "SETNX a 2", "GET missing", "DEL missing", "HSET h f v"]);
+        // These need the gate, and then the locks of all keys, for themselves.
+        assert!(house.client().run("FLUSHALL").is_ok());
+    }
+    assert_eq!(house.check_size(0), 0);
+}
