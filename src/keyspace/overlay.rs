@@ -279,12 +279,12 @@ mod tests {
         let (new, set, moved): (&[u8], &[u8], &[u8]) = (b"new", b"set", b"moved");
         assert_eq!(
             seen(&overlay),
-            [(new, Some(false), false), (set, None, false), (moved, Some(true), true)]
+            [(set, None, false), (new, Some(false), false), (moved, Some(true), true)]
         );
         overlay.rewind(mark);
         assert_eq!(
             seen(&overlay),
-            [(new, Some(false), false), (set, None, false), (moved, Some(true), false)]
+            [(set, None, false), (new, Some(false), false), (moved, Some(true), false)]
         );
     }
 
