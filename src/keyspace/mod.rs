@@ -32,6 +32,7 @@ pub use error::{Error, Outcome, Stop, TimeoutReply, Wait, fail};
 pub use figures::Figures;
 pub use gate::{Alone, Gate, Inside};
 pub use gathering::{Gathering, Taken};
+pub use ranks::Indexing;
 pub use scratch::{Savepoint, Scratch};
 pub use stripes::{Held, Holder, LockPlan, StripeId, Stripes};
 pub use tuning::Tuning;

@@ -7,6 +7,7 @@
 use super::databases::Writer;
 use super::gathering::Gathering;
 use super::overlay::{Mark, Overlay};
+use super::ranks::Indexing;
 use super::stripes::LockPlan;
 use super::txn::Key;
 use crate::encoding::row::{Place, RowKey};
@@ -50,6 +51,8 @@ pub struct Scratch {
     pub(super) reached: bool,
     /// Room for building values. Free to use between two calls of the transaction.
     pub buffer: Vec<u8>,
+    /// What becomes of a question for a rank that no index answers. Stays from run to run.
+    pub indexing: Indexing,
 }
 
 /// A state of a `Scratch` to go back to.

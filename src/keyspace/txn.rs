@@ -337,7 +337,8 @@ impl<'k> Txn<'k> {
     /// Refuses to go on when a worker would have to do this much work at once (elements or rows); a worker's bound is a few
     /// thousand cheap steps.
     pub fn expect_work(&self, steps: u64) -> Outcome {
-        if self.mode == Mode::Worker && steps > super::WORKER_STEPS_MAX { Err(Stop::Heavy) } else { Ok(()) }
+        let bounded = self.mode == Mode::Worker || self.scratch.indexing.is_building();
+        if bounded && steps > super::WORKER_STEPS_MAX { Err(Stop::Heavy) } else { Ok(()) }
     }
 
     /// A logical database as this run sees it.
@@ -606,7 +607,16 @@ impl<'k> Txn<'k> {
         Ok(())
     }
 
-    /// Removes an element row under a key.
+    /// The same for a row that, as the caller knows, is not there: it spares the rank indexes the question.
+    pub fn insert_element(&mut self, key: &Key, family: Family, row: &[u8], value: &[u8]) -> Outcome {
+        check_len(row.len())?;
+        let index = self.state(key)?;
+        self.scratch.note_change(index);
+        self.scratch.overlay.insert(family, row, value);
+        Ok(())
+    }
+
+    /// Removes an element row under a key; it must be there.
     pub fn delete_element(&mut self, key: &Key, family: Family, row: &[u8]) -> Outcome {
         let index = self.state(key)?;
         self.scratch.note_change(index);
