@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use tuffdb::base::clock::Clock;
 use tuffdb::config::Config;
-use tuffdb::dispatch::table::Table;
 use tuffdb::dispatch::node::SetLogLevel;
+use tuffdb::dispatch::table::Table;
 use tuffdb::server::{PidFile, Server, logging};
 
 /// RocksDB allocates through it, too: one allocator, one set of figures.

@@ -184,8 +184,7 @@ fn list(table: &Table, filter: Args<'_>, reply: &mut Reply<'_>) {
 }
 
 fn list_where(table: &Table, reply: &mut Reply<'_>, is_wanted: impl Fn(&Entry) -> bool) {
-    let names: Vec<&str> =
-        table.present().filter(|entry| is_wanted(entry)).map(|entry| entry.name).collect();
+    let names: Vec<&str> = table.present().filter(|entry| is_wanted(entry)).map(|entry| entry.name).collect();
     reply.array(names.len());
     names.iter().for_each(|name| reply.bulk_str(name));
 }

@@ -11,6 +11,7 @@ pub mod expire;
 pub mod hash;
 pub mod info;
 pub mod keys;
+pub mod lcs;
 pub mod list;
 pub mod list_moves;
 pub mod object;
@@ -27,6 +28,7 @@ use crate::dispatch::table::Table;
 /// All families.
 pub const FAMILIES: &[&[Command]] = &[
     string::COMMANDS,
+    lcs::COMMANDS,
     hash::COMMANDS,
     list::COMMANDS,
     list_moves::COMMANDS,

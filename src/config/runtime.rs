@@ -103,7 +103,9 @@ impl Config {
     fn too_many_clients(&self, index: usize, value: &Value) -> Option<String> {
         let most = self.clients_max.load(Ordering::Relaxed);
         match value {
-            Value::Number(wanted) if index == MAXCLIENTS && u64::try_from(*wanted).is_ok_and(|n| n > most) => {
+            Value::Number(wanted)
+                if index == MAXCLIENTS && u64::try_from(*wanted).is_ok_and(|n| n > most) =>
+            {
                 Some(format!(
                     "The operating system is not able to handle the specified number of clients, try with {most}"
                 ))

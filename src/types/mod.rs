@@ -3,6 +3,7 @@
 pub mod copy;
 pub mod hash;
 pub mod keys;
+pub mod lcs;
 pub mod list;
 pub mod scan;
 pub mod string;

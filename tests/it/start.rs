@@ -65,7 +65,8 @@ fn the_start_names_the_loopback_addresses_it_listens_on() {
 
 #[test]
 fn renamed_commands_are_known_by_their_new_names_only() {
-    let desk = Desk::with("rename-command GET Fetch\nrename-command FLUSHALL \"\"\nrename-command CONFIG cfg\n");
+    let desk =
+        Desk::with("rename-command GET Fetch\nrename-command FLUSHALL \"\"\nrename-command CONFIG cfg\n");
     let file = desk.path("tuff.conf");
     let mut both = [Server::tuff_with_file(&file, &[]), Server::redis_with_file(&file, &[])];
     let lines = [
@@ -156,7 +157,8 @@ fn maxclients_shrinks_with_the_limit_of_file_descriptors() {
     let desk = Desk::with("port 0\nbind 127.0.0.1\nlogfile log\n");
     let mut child = desk.command(700).spawn().unwrap();
     let log = || std::fs::read_to_string(desk.path("data/log")).unwrap_or_default();
-    let port = || log().split_once("connections on 127.0.0.1:").and_then(|(_, rest)| rest.trim().parse().ok());
+    let port =
+        || log().split_once("connections on 127.0.0.1:").and_then(|(_, rest)| rest.trim().parse().ok());
     wait_until("it is ready", || port().is_some());
     let mut client = Client::connect(port().unwrap()).unwrap();
     let shown = client.run("CONFIG GET maxclients").render();
@@ -164,8 +166,12 @@ fn maxclients_shrinks_with_the_limit_of_file_descriptors() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(shown.contains("333"), "{shown}");
-    assert!(refused.contains("not able to handle the specified number of clients, try with 333"), "{refused}");
-    let reduced = "Current maximum open files is 700. maxclients has been reduced to 333 to compensate for low ulimit";
+    assert!(
+        refused.contains("not able to handle the specified number of clients, try with 333"),
+        "{refused}"
+    );
+    let reduced =
+        "Current maximum open files is 700. maxclients has been reduced to 333 to compensate for low ulimit";
     assert!(log().contains(reduced), "{}", log());
     let text = Desk::with("port 0\n").refused(100);
     assert!(text.contains("'ulimit -n' of 100 is not enough"), "{text}");

@@ -36,6 +36,8 @@ const STRINGS: &[Entry] = &[
     (4, "{INCR|DECR} <num>", Exact),
     (4, "{INCRBY|DECRBY} <num> <int>", Exact),
     (3, "INCRBYFLOAT <num> <float>", Exact),
+    (3, "LCS {<str>|<num>|<key>} <str> [LEN|IDX [WITHMATCHLEN] [MINMATCHLEN <int>]]", Exact),
+    (1, "LCS <key> <str> [LEN] [IDX] [WITHMATCHLEN] [MINMATCHLEN {0|1|2|-1|x}]", Exact),
 ];
 
 const HASHES: &[Entry] = &[
