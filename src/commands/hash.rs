@@ -10,7 +10,8 @@ use crate::dispatch::{Call, Command};
 use crate::encoding::head::Body;
 use crate::keyspace::{Error, Outcome, Stored, Txn, fail};
 use crate::resp::{Args, Proto, Reply};
-use crate::types::hash::{self, Picks};
+use crate::types::hash;
+use crate::types::pick::Picks;
 
 /// The commands of this family.
 pub const COMMANDS: &[Command] = &family([

@@ -14,7 +14,7 @@
 
 use crate::base::clock::Clock;
 use crate::keyspace::{
-    Gathering, Keyspace, LockPlan, Mode, RunIdentity, Savepoint, Scratch, Stop, StripeId, Taken, Writer,
+    Keyspace, LockPlan, Mode, RunIdentity, Savepoint, Scratch, Stop, StripeId, Taken, Writer,
 };
 use crate::store::{Db, Tier};
 use std::cell::OnceCell;
@@ -33,6 +33,8 @@ pub enum Settled {
     Committed {
         /// Its replies wait until the log is flushed up to here.
         sequence: u64,
+        /// Keys changed; one that several commands changed counts for each.
+        changed: usize,
         /// Each command's part of the time the commit took, microseconds.
         share_us: u64,
     },
@@ -57,7 +59,6 @@ pub(super) enum Shut {
 #[derive(Default)]
 pub struct Group {
     pub(super) scratch: Scratch,
-    locks: Gathering,
     db: Option<Arc<Db>>,
     epoch: u64,
     slot: usize,
@@ -120,7 +121,7 @@ impl Group {
     }
 
     pub(super) fn take(&mut self, keyspace: &Keyspace, plan: &LockPlan) -> Result<Taken, StripeId> {
-        let taken = self.locks.take(keyspace.stripes(), plan);
+        let taken = self.scratch.locks().take(keyspace.stripes(), plan);
         if taken.is_err() {
             self.close_if_empty(keyspace);
         }
@@ -131,23 +132,26 @@ impl Group {
     /// rests on what is not committed yet.
     pub(super) fn leave(&mut self, keyspace: &Keyspace, taken: &Taken, since: &Savepoint) -> bool {
         let has_written = self.scratch.has_written(since);
+        // A key that a script came upon may be one that others of the group have written.
+        let may_overlap = self.scratch.take_reached() && !taken.is_first();
         if has_written {
-            self.locks.keep(keyspace.stripes(), taken);
+            self.scratch.locks().keep(keyspace.stripes(), taken);
         } else {
             if self.scratch.has_states(since) {
                 self.scratch.rewind(since);
             }
-            self.locks.give_back(keyspace.stripes(), taken);
+            self.scratch.locks().give_back(keyspace.stripes(), taken);
         }
         self.commands += 1;
         self.close_if_empty(keyspace);
-        has_written || taken.overlaps
+        has_written || taken.overlaps || may_overlap
     }
 
     /// A command has failed or cannot go on: nothing of it is left.
     pub(super) fn take_back(&mut self, keyspace: &Keyspace, taken: &Taken, since: &Savepoint) {
         self.scratch.rewind(since);
-        self.locks.give_back(keyspace.stripes(), taken);
+        self.scratch.take_reached();
+        self.scratch.locks().give_back(keyspace.stripes(), taken);
         self.close_if_empty(keyspace);
     }
 
@@ -168,7 +172,7 @@ impl Group {
         let settled = match txn.commit() {
             Ok(committed) => {
                 let share_us = clock.mono_us().saturating_sub(started_us) / self.commands.max(1);
-                Settled::Committed { sequence: committed.sequence, share_us }
+                Settled::Committed { sequence: committed.sequence, changed: committed.changed, share_us }
             }
             Err(Stop::Stall) => {
                 keyspace.figures().count_stalled_run();
@@ -184,13 +188,13 @@ impl Group {
 
     /// Without a lock nothing was written, and no reply rests on it.
     fn close_if_empty(&mut self, keyspace: &Keyspace) {
-        if self.locks.is_empty() {
+        if self.scratch.locks().is_empty() {
             self.close(keyspace);
         }
     }
 
     fn close(&mut self, keyspace: &Keyspace) {
-        self.locks.release_all(keyspace.stripes());
+        self.scratch.locks().release_all(keyspace.stripes());
         self.scratch.clear();
         self.db = None;
         self.commands = 0;

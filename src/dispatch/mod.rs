@@ -49,6 +49,23 @@ impl<'c> Call<'c> {
         self.txn.key(self.database, self.args.at(index))
     }
 
+    /// The same for a command within this one (of a script): it sees what was written so far. Give its transaction's end back by
+    /// `Txn::take_up`, its effects by appending them.
+    pub fn nest<'n>(&'n mut self, args: Args<'n>) -> Call<'n>
+    where
+        'c: 'n,
+    {
+        Call {
+            txn: self.txn.nest(),
+            args,
+            session: self.session,
+            node: self.node,
+            database: self.database,
+            in_exec: true,
+            effects: Vec::new(),
+        }
+    }
+
     /// The key of these bytes in the selected database.
     pub fn key_named(&self, name: &[u8]) -> Key {
         self.txn.key(self.database, name)

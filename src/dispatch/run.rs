@@ -6,7 +6,7 @@
 //! to it (`server::connection`) and tries again. `dry` warms the block cache on the pool; `probe` tells, on the worker, whether that
 //! is needed. `heavy` runs a command on the pool, at first from a snapshot without locks, at last under them.
 
-use super::group::{Group, Shut};
+use super::group::{Group, Settled, Shut};
 use super::node::Node;
 use super::spec::Flag;
 use super::table::{Entry, Unknown};
@@ -49,6 +49,8 @@ pub enum Pause {
     Gate,
     /// RocksDB takes no writes at the moment.
     Stall,
+    /// It must be alone in the keyspace: run it on the pool, the gate closed.
+    Alone,
     /// It waits for a key to be fed; the waiter is enlisted.
     Wait(Arc<Waiter>, Wait),
 }
@@ -253,11 +255,21 @@ pub fn join(
     request: &Request<'_>,
     out: &mut Vec<u8>,
 ) -> Result<Ran, Pause> {
-    let node = runner.node;
-    let keyspace = &node.keyspace;
-    if !bench.group.is_open() && request.entry.spec.flags.has(Flag::ReadOnly) {
+    let flags = request.entry.spec.flags;
+    if !bench.group.is_open() && flags.has(Flag::ReadOnly) && !flags.has(Flag::Reaches) {
         return attempt(runner, bench, request, out);
     }
+    run_in_group(runner, bench, request, out)
+}
+
+fn run_in_group(
+    runner: &Runner<'_>,
+    bench: &mut Bench,
+    request: &Request<'_>,
+    out: &mut Vec<u8>,
+) -> Result<Ran, Pause> {
+    let node = runner.node;
+    let keyspace = &node.keyspace;
     let Bench { plan, group, .. } = bench;
     let start = out.len();
     match group.open(keyspace, runner.worker) {
@@ -307,6 +319,8 @@ fn stopped(
         Stop::Heavy => Err(Pause::Heavy),
         Stop::Stall | Stop::Conflict => Err(Pause::Stall),
         Stop::Wait(wait) => Err(enlist(node, request, wait)),
+        Stop::Stripe(stripe) => Err(Pause::Stripe(stripe)),
+        Stop::Alone => Err(Pause::Alone),
         Stop::Error(error) => Ok(refuse(request, out, start, error.to_bytes())),
         Stop::Unavailable(reason) => Ok(refuse(request, out, start, unavailable_text(request, &reason))),
     }
@@ -329,6 +343,9 @@ pub fn attempt(
         && (has_flag(node, request, Flag::Heavy) || has_flag(node, request, Flag::Gate))
     {
         return Err(Pause::Heavy);
+    }
+    if has_flag(node, request, Flag::Reaches) {
+        return attempt_reaching(runner, bench, request, out);
     }
     let keyspace = &node.keyspace;
     let Some(_inside) = keyspace.gate().enter(runner.worker + 1) else { return Err(Pause::Gate) };
@@ -357,6 +374,32 @@ pub fn attempt(
                 (ran.sequence, ran.epoch) = (sequence, epoch);
             }
             Ok(ran)
+        }
+    }
+}
+
+/// Runs a script, or an EXEC with one, as a group of its own: its locks can grow while it runs.
+fn attempt_reaching(
+    runner: &Runner<'_>,
+    bench: &mut Bench,
+    request: &Request<'_>,
+    out: &mut Vec<u8>,
+) -> Result<Ran, Pause> {
+    let start = out.len();
+    let ran = run_in_group(runner, bench, request, out)?;
+    if !ran.pending {
+        return Ok(ran);
+    }
+    let ticket = bench.group.ticket();
+    bench.group.settle(&runner.node.keyspace, &runner.node.clock);
+    match ticket.get() {
+        Some(Settled::Committed { sequence, changed, .. }) => {
+            Ok(Ran { sequence: ran.sequence.max(*sequence), changed: *changed, pending: false, ..ran })
+        }
+        Some(Settled::Failed(reason)) => Ok(refuse(request, out, start, misconf_text(reason))),
+        Some(Settled::Stalled) | None => {
+            out.truncate(start);
+            Err(Pause::Stall)
         }
     }
 }
@@ -499,12 +542,12 @@ fn with_db<T>(node: &Node, work: impl FnOnce(&Db) -> T) -> Result<T, String> {
     node.keyspace.store().with_db(work).map_err(|error| error.0)
 }
 
-/// Runs a request on the pool, to its end. The reply is appended to `out`.
-pub fn heavy(node: &Node, request: &Request<'_>, out: &mut Vec<u8>) -> Result<Ran, Pause> {
+/// Runs a request on the pool, to its end; `alone` with the gate closed. The reply is appended to `out`.
+pub fn heavy(node: &Node, request: &Request<'_>, alone: bool, out: &mut Vec<u8>) -> Result<Ran, Pause> {
     node.keyspace.figures().count_heavy_run();
     let start = out.len();
     let epoch = node.keyspace.store().epoch();
-    match heavy_in_turn(node, request, out) {
+    match heavy_in_turn(node, request, alone, out) {
         Ok(ran) => Ok(ran),
         Err(HeavyEnd::Pause(pause)) => {
             out.truncate(start);
@@ -546,15 +589,16 @@ impl From<Stop> for HeavyEnd {
 
 /// The three ways of a heavy command. A reopen closes the gate and then waits until nobody uses the database: so the gate is
 /// waited for before the database is taken, never while it is held.
-fn heavy_in_turn(node: &Node, request: &Request<'_>, out: &mut Vec<u8>) -> Result<Ran, HeavyEnd> {
+fn heavy_in_turn(
+    node: &Node,
+    request: &Request<'_>,
+    alone: bool,
+    out: &mut Vec<u8>,
+) -> Result<Ran, HeavyEnd> {
     let keyspace = &node.keyspace;
     let mut bench = Bench::default();
-    if has_flag(node, request, Flag::Gate) {
-        let _alone = keyspace.gate().close();
-        return on_db(node, |db| {
-            let view = db.newest(Tier::Disk);
-            Ok(run_handler(node, request, view, Mode::Alone, &mut bench.scratch, out)?)
-        });
+    if alone || has_flag(node, request, Flag::Gate) {
+        return heavy_alone(node, request, &mut bench, out);
     }
     make_plan(node, request, &mut bench.plan);
     let start = out.len();
@@ -565,11 +609,18 @@ fn heavy_in_turn(node: &Node, request: &Request<'_>, out: &mut Vec<u8>) -> Resul
                 drop(keyspace.gate().enter_pool());
             }
             Err(HeavyEnd::Conflicts) => break,
+            Err(HeavyEnd::Stop(Stop::Alone)) => {
+                out.truncate(start);
+                return heavy_alone(node, request, &mut bench, out);
+            }
             ended => return ended,
         }
     }
     out.truncate(start);
     keyspace.figures().count_last_resort();
+    if has_flag(node, request, Flag::Reaches) {
+        return heavy_alone(node, request, &mut bench, out);
+    }
     let _inside = keyspace.gate().enter_pool();
     let held = keyspace.stripes().lock(&bench.plan, heavy_holder(request));
     let sequence = held.sequence();
@@ -584,6 +635,18 @@ fn heavy_in_turn(node: &Node, request: &Request<'_>, out: &mut Vec<u8>) -> Resul
         Err(HeavyEnd::Stop(Stop::Wait(wait))) => Err(HeavyEnd::Pause(enlist(node, request, wait))),
         ended => ended,
     }
+}
+
+fn heavy_alone(
+    node: &Node,
+    request: &Request<'_>,
+    bench: &mut Bench,
+    out: &mut Vec<u8>,
+) -> Result<Ran, HeavyEnd> {
+    let _alone = node.keyspace.gate().close();
+    on_db(node, |db| {
+        Ok(run_handler(node, request, db.newest(Tier::Disk), Mode::Alone, &mut bench.scratch, out)?)
+    })
 }
 
 fn heavy_holder(request: &Request<'_>) -> Holder {
@@ -608,12 +671,13 @@ fn heavy_from_snapshots(
 ) -> Result<Ran, HeavyEnd> {
     let keyspace = &node.keyspace;
     let start = out.len();
+    let Bench { scratch, plan, .. } = bench;
     for _ in 0..HEAVY_ATTEMPTS_MAX {
         let snapshot = db.snapshot();
         let databases = keyspace.databases();
         let view = View { db, snapshot: Some(&snapshot), tier: Tier::Disk };
-        let txn = keyspace.begin(view, Mode::Heavy, request.run, &mut bench.scratch);
-        let finished = match call_handler(node, request, txn, out) {
+        let txn = keyspace.begin(view, Mode::Heavy, request.run, scratch);
+        let mut finished = match call_handler(node, request, txn, out) {
             Ok(finished) => finished,
             // Only a run that holds its locks may wait, and only such a run knows that there is nothing to take.
             Err(Stop::Wait(_)) => return Err(HeavyEnd::Conflicts),
@@ -624,8 +688,10 @@ fn heavy_from_snapshots(
             ran.sequence = ran.sequence.max(snapshot.sequence());
             return Ok(ran);
         }
+        plan.extend(&finished.call.txn.take_noted());
+        plan.seal();
         let Some(_inside) = keyspace.gate().enter(0) else { return Err(HeavyEnd::Closed) };
-        let held = keyspace.stripes().lock(&bench.plan, heavy_holder(request));
+        let held = keyspace.stripes().lock(plan, heavy_holder(request));
         if held.sequence() <= snapshot.sequence() && Arc::ptr_eq(&databases, &keyspace.databases()) {
             return Ok(commit(finished, out)?);
         }

@@ -61,6 +61,8 @@ pub enum Flag {
     Heavy,
     /// (Ours, hidden.) Needs the whole keyspace for itself.
     Gate,
+    /// (Ours, hidden.) May use keys that it does not name: a script.
+    Reaches,
     /// (Ours, hidden.) Changes its keys although Redis' key specs call the access RO.
     Exclusive,
 }

@@ -1,5 +1,6 @@
 //! How a command's run can end without an answer, and the errors that are the client's own fault.
 
+use super::stripes::StripeId;
 use crate::encoding::Damaged;
 use crate::encoding::head::DataType;
 use crate::store::ReadError;
@@ -22,6 +23,10 @@ pub enum Stop {
     Wait(Wait),
     /// RocksDB takes no writes at the moment.
     Stall,
+    /// Somebody holds the stripe of a key that a script has come upon.
+    Stripe(StripeId),
+    /// It can only be run alone in the keyspace: FLUSHALL and the like within a script or EXEC.
+    Alone,
     /// What the run read has changed before it could commit (pool only).
     Conflict,
     /// The database cannot be read or written; the text says why.

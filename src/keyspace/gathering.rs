@@ -13,7 +13,8 @@ pub struct Gathering {
     is_held: Bits,
 }
 
-/// A set of stripes.
+/// A set of stripes; without memory until the first comes.
+#[derive(Default)]
 struct Bits(Box<[u64]>);
 
 /// What one command holds beyond what was held before it.
@@ -26,9 +27,10 @@ pub struct Taken {
     pub sequence: u64,
 }
 
-impl Default for Bits {
-    fn default() -> Bits {
-        Bits(vec![0; STRIPES / 64].into())
+impl Taken {
+    /// True when nothing was held before.
+    pub fn is_first(&self) -> bool {
+        self.exclusive_from == 0
     }
 }
 
@@ -40,6 +42,9 @@ impl Bits {
 
     fn flip(&mut self, id: StripeId) {
         let (word, bit) = (usize::from(id.0) / 64, id.0 % 64);
+        if self.0.is_empty() {
+            self.0 = vec![0; STRIPES / 64].into();
+        }
         if let Some(bits) = self.0.get_mut(word) {
             *bits ^= 1 << bit;
         }
@@ -66,6 +71,19 @@ impl Gathering {
             taken.sequence = taken.sequence.max(stripes.sequence(id));
         }
         Ok(taken)
+    }
+
+    /// Takes one stripe more for a command that is running: it stays until the command is given back or all are released.
+    pub fn take_one(&mut self, stripes: &Stripes, id: StripeId) -> bool {
+        if self.is_held.has(id) {
+            return true;
+        }
+        let taken = stripes.acquire(id, true, Holder::Worker);
+        if taken {
+            self.held.push(id);
+            self.is_held.flip(id);
+        }
+        taken
     }
 
     /// The command has read what it wanted; what it locked exclusively stays.

@@ -87,6 +87,11 @@ impl LockPlan {
         self.0.iter().copied()
     }
 
+    /// Adds the stripes of another plan. Call `seal` when all are in.
+    pub fn extend(&mut self, other: &LockPlan) {
+        self.0.extend_from_slice(&other.0);
+    }
+
     /// True when no stripe is needed.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -16,8 +16,9 @@
 use super::Keyspace;
 use super::databases::{Database, DatabaseMap, Writer};
 use super::error::{Error, Outcome, Stop};
+use super::gathering::Gathering;
 use super::overlay::{Mark, Overlay};
-use super::stripes::StripeId;
+use super::stripes::{LockPlan, StripeId};
 use crate::base::random::Rng;
 use crate::encoding::Family;
 use crate::encoding::head::{Body, DataType, Expiry, Head, Spread};
@@ -221,6 +222,12 @@ pub struct Scratch {
     misses: u32,
     /// Who will commit.
     pub(super) writer: Writer,
+    /// The stripes that the runs hold.
+    pub(super) locks: Gathering,
+    /// The stripes of keys that a script has come upon in a run without locks.
+    pub(super) noted: LockPlan,
+    /// A script has used a key that it had not declared.
+    reached: bool,
     /// Room for building values. Free to use between two calls of the transaction.
     pub buffer: Vec<u8>,
 }
@@ -267,6 +274,7 @@ impl Scratch {
         self.state_index.clear();
         self.changes.clear();
         self.made.clear();
+        self.noted.clear();
         (self.command, self.sequence, self.hits, self.misses) = (0, 0, 0, 0);
         self.buffer.clear();
         if self.buffer.capacity() > 1 << 20 {
@@ -318,6 +326,16 @@ impl Scratch {
         self.sequence
     }
 
+    /// Whether a script has used a key that it had not declared, since this was last asked.
+    pub fn take_reached(&mut self) -> bool {
+        std::mem::take(&mut self.reached)
+    }
+
+    /// The locks of the runs.
+    pub fn locks(&mut self) -> &mut Gathering {
+        &mut self.locks
+    }
+
     /// Bytes of the rows written.
     pub fn bytes(&self) -> usize {
         self.overlay.bytes()
@@ -356,6 +374,13 @@ pub struct Txn<'k> {
     counting: bool,
 }
 
+/// See `Txn::nest`.
+pub struct Remapping {
+    changed_databases: Option<Arc<DatabaseMap>>,
+    remapped: Vec<u32>,
+    flushed: Vec<Arc<Database>>,
+}
+
 impl<'k> Txn<'k> {
     pub(super) fn new(
         keyspace: &'k Keyspace,
@@ -382,6 +407,61 @@ impl<'k> Txn<'k> {
             quiet: false,
             counting: false,
         }
+    }
+
+    /// A run within this one (a command of a script): it sees and goes on with what was written so far. `take_up` must follow.
+    pub fn nest(&mut self) -> Txn<'_> {
+        let seed = self.rng().next_u64();
+        let run = RunIdentity { seed, ..self.run.clone() };
+        let mut nested = Txn::new(self.keyspace, self.view, self.mode, &run, self.scratch);
+        nested.changed_databases = self.changed_databases.take();
+        nested.remapped = std::mem::take(&mut self.remapped);
+        nested.flushed = std::mem::take(&mut self.flushed);
+        nested.quiet = self.quiet;
+        nested
+    }
+
+    /// What a run has changed of the databases themselves; only one alone in the keyspace has.
+    pub fn into_remapping(self) -> Remapping {
+        Remapping {
+            changed_databases: self.changed_databases,
+            remapped: self.remapped,
+            flushed: self.flushed,
+        }
+    }
+
+    /// A nested run has ended.
+    pub fn take_up(&mut self, remapping: Remapping) {
+        self.changed_databases = remapping.changed_databases;
+        self.remapped = remapping.remapped;
+        self.flushed = remapping.flushed;
+    }
+
+    /// Makes sure that a script may use a key that it has not declared: on a worker its stripe is taken if it is free, in a run
+    /// without locks it is noted for the commit to validate.
+    pub fn reach(&mut self, stripe: StripeId) -> Outcome {
+        match self.mode {
+            Mode::Worker => {
+                let stripes = &self.keyspace.stripes;
+                self.scratch.reached = true;
+                if !self.scratch.locks.take_one(stripes, stripe) {
+                    return Err(Stop::Stripe(stripe));
+                }
+                self.scratch.sequence = self.scratch.sequence.max(stripes.sequence(stripe));
+                Ok(())
+            }
+            Mode::Heavy => {
+                self.scratch.noted.add(stripe, true);
+                Ok(())
+            }
+            Mode::Dry | Mode::Alone => Ok(()),
+            Mode::Locked => Err(Stop::Alone),
+        }
+    }
+
+    /// The stripes noted by `reach`; they are taken out.
+    pub fn take_noted(&mut self) -> LockPlan {
+        std::mem::take(&mut self.scratch.noted)
     }
 
     /// The time, unix milliseconds; the same in every rerun.

@@ -348,7 +348,7 @@ impl Connection {
         }
         let members = std::mem::take(&mut self.members);
         match ticket.get() {
-            Some(Settled::Committed { sequence, share_us }) => {
+            Some(Settled::Committed { sequence, share_us, .. }) => {
                 self.sequence = self.sequence.max(*sequence);
                 self.finish_all(members, *share_us);
             }

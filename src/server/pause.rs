@@ -5,6 +5,7 @@
 use super::Shared;
 use super::connection::{Connection, pause_for};
 use crate::dispatch::run::{self, Pause, Ran, Request, Runner};
+use crate::dispatch::spec::Flag;
 use crate::encoding::row::{RowKey, split_head_row};
 use crate::keyspace::{RunIdentity, StripeId, Wait};
 use crate::resp::{Decoded, Decoder, Limits, OwnedArgs, Reply};
@@ -18,6 +19,8 @@ use tokio::io::AsyncReadExt;
 
 /// Rounds of warming before a command is run on the pool for good.
 const COLD_ROUNDS_MAX: u32 = 3;
+/// A script that found keys it had not declared locked so often runs alone.
+const CONFLICTS_MAX: u32 = 3;
 /// Later requests of a burst looked at when one is cold, and their bytes.
 const AHEAD_MAX: usize = 64;
 const AHEAD_BYTES_MAX: usize = 1 << 20;
@@ -31,6 +34,8 @@ struct Job {
     args: OwnedArgs,
     run: RunIdentity,
     session: Session,
+    /// It runs on the pool with the gate closed.
+    alone: bool,
     /// The waiter whose turn it is.
     fed: Option<Arc<Waiter>>,
 }
@@ -92,12 +97,13 @@ impl Connection {
         run: RunIdentity,
         mut pause: Pause,
     ) -> io::Result<()> {
-        let job = Job { command, args, run, session: self.session.clone(), fed: None };
+        let job = Job { command, args, run, session: self.session.clone(), alone: false, fed: None };
         let mut held = Held { shared: Arc::clone(&self.shared), job, waiter: None, turn: None };
         let started_us = self.shared.node.clock.mono_us();
-        let (mut cold_rounds, mut stalls) = (0, 0);
+        let (mut cold_rounds, mut stalls, mut conflicts) = (0, 0, 0);
         let shared = Arc::clone(&self.shared);
         let figures = shared.node.keyspace.figures();
+        let reaches = shared.node.table.entries()[command].spec.flags.has(Flag::Reaches);
         let ended = loop {
             pause = match pause {
                 Pause::Cold if cold_rounds == COLD_ROUNDS_MAX => Pause::Heavy,
@@ -109,6 +115,10 @@ impl Connection {
                         Ok(ran) => break Some(ran),
                         Err(pause) => pause,
                     }
+                }
+                Pause::Alone => {
+                    held.job.alone = true;
+                    Pause::Heavy
                 }
                 Pause::Heavy => {
                     self.flush().await?;
@@ -149,8 +159,13 @@ impl Connection {
                             shared.node.keyspace.gate().open().await;
                         }
                         Pause::Stripe(_) if held.turn.is_some() => tokio::task::yield_now().await,
+                        Pause::Stripe(_) if conflicts == CONFLICTS_MAX => {
+                            pause = Pause::Alone;
+                            continue;
+                        }
                         Pause::Stripe(stripe) => {
                             figures.count_parked_run();
+                            conflicts += u32::from(reaches);
                             shared.node.keyspace.stripes().free(stripe).await;
                         }
                         _ => {
@@ -196,7 +211,7 @@ impl Connection {
         let shared = Arc::clone(&self.shared);
         let ended = self.shared.pool.run_heavy(move || {
             let mut out = Vec::new();
-            let ran = run::heavy(&shared.node, &on_pool.request(&shared), &mut out);
+            let ran = run::heavy(&shared.node, &on_pool.request(&shared), on_pool.alone, &mut out);
             (ran, out)
         });
         match ended.await {
@@ -261,11 +276,12 @@ impl Connection {
     fn cold_ahead(&mut self, args: OwnedArgs) -> Option<Job> {
         let shared = Arc::clone(&self.shared);
         let entry = shared.node.table.find(args.args()).ok()?;
-        if !entry.spec.has_keys() || entry.spec.flags.has(crate::dispatch::spec::Flag::Blocking) {
+        if !entry.spec.has_keys() || entry.spec.flags.has(Flag::Blocking) {
             return None;
         }
         let run = run::identify(shared.node.clock.now_us(), &mut self.rng);
-        let job = Job { command: entry.index, args, run, session: self.session.clone(), fed: None };
+        let job =
+            Job { command: entry.index, args, run, session: self.session.clone(), alone: false, fed: None };
         let cold =
             run::probe(&shared.node, &mut self.bench.borrow_mut(), &job.request(&shared), &mut self.output);
         cold.then_some(job)

@@ -9,18 +9,16 @@
 //!
 //! Operations take the head that the caller has loaded. Locks: the caller's key is locked by its command.
 
-mod pick;
-
-pub use pick::{Picks, pick};
-
 use crate::encoding::head::{Body, DataType, Spread};
 use crate::encoding::packed::{Entries, Packed, entry_len, varint_len, write_packed};
-use crate::encoding::row::{POSITION_END, Place, Position, RowKey, split_field_row};
+use crate::encoding::row::POSITION_END;
 use crate::encoding::{Damaged, Family};
-use crate::keyspace::{Direction, Key, NewHead, Outcome, Stop, Stored, Txn};
+use crate::keyspace::{Key, NewHead, Outcome, Stored, Txn};
+use crate::types::pick::{Picks, pick_from, pick_rows};
+use crate::types::positions;
 use ahash::AHashMap;
 use smallvec::SmallVec;
-use std::ops::{ControlFlow, Range};
+use std::ops::ControlFlow;
 
 /// A field and its value.
 pub type Pair<'a> = (&'a [u8], &'a [u8]);
@@ -304,36 +302,12 @@ pub fn for_each(txn: &mut Txn<'_>, stored: &Stored, mut visit: impl FnMut(&[u8],
         }
         Body::Spread(spread) => {
             txn.expect_work(spread.count)?;
-            walk(txn, spread.place, 0..POSITION_END, |_, field, value| {
+            positions::walk(txn, Family::Hash, spread.place, 0..POSITION_END, |_, field, value| {
                 visit(field, value);
                 ControlFlow::Continue(())
             })
         }
     }
-}
-
-/// Visits the rows of a spread hash within a range of positions, in order.
-fn walk(
-    txn: &mut Txn<'_>,
-    place: Place,
-    positions: Range<u64>,
-    mut visit: impl FnMut(Position, &[u8], &[u8]) -> ControlFlow<()>,
-) -> Outcome {
-    if positions.is_empty() {
-        return Ok(());
-    }
-    let lower = place.element_at(Position(positions.start));
-    let upper = end_row(place, positions.end);
-    txn.scan(Family::Hash, &lower, &upper, Direction::Up, |row, value| {
-        let Some((position, field)) = split_field_row(row) else {
-            return Err(Stop::Unavailable("damaged row: field without its position".to_owned()));
-        };
-        Ok(visit(position, field, value))
-    })
-}
-
-fn end_row(place: Place, position: u64) -> RowKey {
-    if position < POSITION_END { place.element_at(Position(position)) } else { place.end() }
 }
 
 /// Visits about `rows` fields from a cursor on; a packed hash whole. Gives the next cursor, 0 at the end. Fields of one position are
@@ -343,25 +317,29 @@ pub fn page(
     stored: &Stored,
     cursor: u64,
     rows: u64,
-    mut visit: impl FnMut(&[u8], &[u8]),
+    visit: impl FnMut(&[u8], &[u8]),
 ) -> Outcome<u64> {
     let Body::Spread(spread) = stored.body() else {
         for_each(txn, stored, visit)?;
         return Ok(0);
     };
-    txn.expect_work(rows.min(spread.count))?;
-    let (mut left, mut last, mut next) = (rows, None, 0);
-    walk(txn, spread.place, cursor.min(POSITION_END)..POSITION_END, |position, field, value| {
-        if left == 0 && last != Some(position) {
-            next = position.0;
-            return ControlFlow::Break(());
+    positions::page(txn, Family::Hash, spread.place, spread.count, cursor, rows, visit)
+}
+
+/// Picks fields by chance, each as likely as any other, and shows them with their values to `visit`.
+pub fn pick(
+    txn: &mut Txn<'_>,
+    stored: &Stored,
+    picks: Picks,
+    mut visit: impl FnMut(&[u8], &[u8]) -> Outcome,
+) -> Outcome {
+    match stored.body() {
+        Body::Whole(bytes) => {
+            let pairs: PackedPairs<'_> = pairs_of(bytes)?.collect::<Result<_, _>>()?;
+            pick_from(txn, pairs.into_vec(), picks, |&(field, value)| visit(field, value))
         }
-        left = left.saturating_sub(1);
-        last = Some(position);
-        visit(field, value);
-        ControlFlow::Continue(())
-    })?;
-    Ok(next)
+        Body::Spread(spread) => pick_rows(txn, Family::Hash, spread, picks, visit),
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ pub mod hash;
 pub mod keys;
 pub mod lcs;
 pub mod list;
+pub mod pick;
+pub mod positions;
 pub mod scan;
 pub mod string;
 pub mod zset;

@@ -10,14 +10,13 @@
 //! it becomes 0 while the note is 0.
 //!
 //! Read in this order: `change` (ZADD, ZREM), `rows` and `edges` (the spread form), `range` (spans, counts, pops), `combine` (unions and
-//! intersections), `walk` (ZSCAN), `pick` (ZRANDMEMBER).
+//! intersections), `walk` (ZSCAN, ZRANDMEMBER).
 //!
 //! Operations take the head that the caller has loaded. Locks: the caller's key is locked by its command.
 
 mod change;
 mod combine;
 mod edges;
-mod pick;
 mod range;
 mod rows;
 mod walk;
@@ -25,11 +24,10 @@ mod walk;
 pub use change::{Added, Condition, Rule, add, remove};
 pub use combine::{Aggregate, Operation, Source, combine, count_common, load_source};
 pub use edges::Side;
-pub use pick::pick;
 pub use range::{
     LexBound, LexRange, ScoreRange, Selection, Window, count, pop, rank, remove_selected, visit_selected,
 };
-pub use walk::{for_each, page};
+pub use walk::{for_each, page, pick};
 
 use crate::encoding::head::{Body, DataType};
 use crate::encoding::packed::{Packed, entry_len, varint_len, write_entry, write_varint};

@@ -40,7 +40,7 @@ fn options(args: Args<'_>, increments: bool) -> Outcome<Options> {
     if new && old {
         return fail("ERR XX and NX options at the same time are not compatible");
     }
-    if (greater && new) || (less && new) || (greater && less) {
+    if (new && (greater || less)) || (greater && less) {
         return fail("ERR GT, LT, and/or NX options at the same time are not compatible");
     }
     if increments && words > 2 {

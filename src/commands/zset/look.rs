@@ -6,7 +6,7 @@ use crate::base::number::{IntText, format_f64, format_g17, parse_i64, parse_u64_
 use crate::dispatch::Call;
 use crate::keyspace::{Error, Outcome, fail};
 use crate::resp::{Args, Reply};
-use crate::types::hash::Picks;
+use crate::types::pick::Picks;
 use crate::types::zset;
 
 /// Members a page of ZSCAN goes through when the client does not say.

@@ -1,13 +1,15 @@
-//! Going through all members: at once in the order of their scores, or page by page (ZSCAN) in the order of their hashes.
+//! Going through all members: at once in the order of their scores, page by page (ZSCAN) in the order of their hashes; and picking
+//! some by chance (ZRANDMEMBER).
 
 use super::read_packed;
 use super::rows::Rows;
 use crate::encoding::Family;
 use crate::encoding::head::Body;
-use crate::encoding::row::{POSITION_END, Place, Position, split_field_row};
 use crate::encoding::score::{decode_score, read_score_row};
-use crate::keyspace::{Direction, Outcome, Stop, Stored, Txn};
-use std::ops::{ControlFlow, Range};
+use crate::keyspace::{Direction, Outcome, Stored, Txn};
+use crate::types::pick::{Picks, pick_from, pick_rows};
+use crate::types::positions;
+use std::ops::ControlFlow;
 
 /// Visits every member with its score, the lowest first.
 pub fn for_each(txn: &mut Txn<'_>, stored: &Stored, mut visit: impl FnMut(&[u8], f64)) -> Outcome {
@@ -28,27 +30,6 @@ pub fn for_each(txn: &mut Txn<'_>, stored: &Stored, mut visit: impl FnMut(&[u8],
     }
 }
 
-/// Visits the member rows of a spread sorted set within a range of positions, in order.
-pub(super) fn walk_members(
-    txn: &mut Txn<'_>,
-    place: Place,
-    positions: Range<u64>,
-    mut visit: impl FnMut(Position, &[u8], f64) -> ControlFlow<()>,
-) -> Outcome {
-    if positions.is_empty() {
-        return Ok(());
-    }
-    let lower = place.element_at(Position(positions.start));
-    let upper =
-        if positions.end < POSITION_END { place.element_at(Position(positions.end)) } else { place.end() };
-    txn.scan(Family::Member, &lower, &upper, Direction::Up, |row, value| {
-        let Some((position, member)) = split_field_row(row) else {
-            return Err(Stop::Unavailable("damaged row: member without its position".to_owned()));
-        };
-        Ok(visit(position, member, decode_score(value)?))
-    })
-}
-
 /// Visits about `rows` members from a cursor on; a packed sorted set whole. Gives the next cursor, 0 at the end. Members of one
 /// position are never parted, so no member that stays is missed.
 pub fn page(
@@ -62,17 +43,31 @@ pub fn page(
         for_each(txn, stored, visit)?;
         return Ok(0);
     };
-    txn.expect_work(rows.min(spread.count))?;
-    let (mut left, mut last, mut next) = (rows, None, 0);
-    walk_members(txn, spread.place, cursor.min(POSITION_END)..POSITION_END, |position, member, score| {
-        if left == 0 && last != Some(position) {
-            next = position.0;
-            return ControlFlow::Break(());
+    let mut damaged = None;
+    let next =
+        positions::page(txn, Family::Member, spread.place, spread.count, cursor, rows, |name, value| {
+            match decode_score(value) {
+                Ok(score) => visit(name, score),
+                Err(error) => damaged = Some(error),
+            }
+        })?;
+    damaged.map_or(Ok(next), |error| Err(error.into()))
+}
+
+/// Picks members by chance, each as likely as any other, and shows them with their scores to `visit`.
+pub fn pick(
+    txn: &mut Txn<'_>,
+    stored: &Stored,
+    picks: Picks,
+    mut visit: impl FnMut(&[u8], f64) -> Outcome,
+) -> Outcome {
+    match stored.body() {
+        Body::Whole(bytes) => {
+            let pairs = read_packed(bytes)?.into_vec();
+            pick_from(txn, pairs, picks, |&(score, member)| visit(member, score))
         }
-        left = left.saturating_sub(1);
-        last = Some(position);
-        visit(member, score);
-        ControlFlow::Continue(())
-    })?;
-    Ok(next)
+        Body::Spread(spread) => {
+            pick_rows(txn, Family::Member, spread, picks, |member, score| visit(member, decode_score(score)?))
+        }
+    }
 }

@@ -241,7 +241,8 @@ fn score(chance: &mut Chance) -> &'static str {
         "12345678901234567",
     ];
     let usual = ["0", "1", "2", "3", "-1", "1.5", "2.5", "10"];
-    if chance.one_in(6) { *chance.pick(&odd) } else { *chance.pick(&usual) }
+    let scores: &[&str] = if chance.one_in(6) { &odd } else { &usual };
+    chance.pick(scores)
 }
 
 fn index(chance: &mut Chance) -> String {

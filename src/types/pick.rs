@@ -1,31 +1,32 @@
-//! Fields picked by chance.
+//! Elements picked by chance: fields of hashes, members of sets and sorted sets.
 //!
-//! The positions of a spread hash are hashes, evenly strewn over 53 bits. They are cut into equal windows of about 16 fields each. A
-//! pick draws a window, reads it whole, then draws a number below 40: the field of that number, or draw again. Since every window is
-//! drawn as often as any other and every number within it, too, each field is as likely as every other. A window with more than 48
-//! fields (one in ten thousand million) is passed over.
+//! The positions of a spread collection are hashes, evenly strewn over 53 bits. They are cut into equal windows of about 16 elements
+//! each. A pick draws a window, reads it whole, then draws a number below 48: the element of that number, or draw again. Since every
+//! window is drawn as often as any other and every number within it, too, each element is as likely as every other. A window with
+//! more than 48 elements (one in ten thousand million) is passed over.
 //!
-//! When the picks are many for the hash's size, one pass over all fields is cheaper: a sample of fixed size on the way (each new
-//! field takes a random place in it), or all fields gathered and drawn from.
+//! When the picks are many for the collection's size, one pass over all elements is cheaper: a sample of fixed size on the way (each
+//! new element takes a random place in it), or all elements gathered and drawn from.
 
-use super::{PackedPairs, for_each, pairs_of, walk};
+use super::positions::walk;
 use crate::base::random::Rng;
-use crate::encoding::head::{Body, Spread};
-use crate::encoding::row::POSITION_END;
-use crate::keyspace::{Outcome, Stop, Stored, Txn};
+use crate::encoding::Family;
+use crate::encoding::head::Spread;
+use crate::encoding::row::{POSITION_END, Place};
+use crate::keyspace::{Outcome, Stop, Txn};
 use ahash::AHashSet;
 use std::ops::{ControlFlow, Range};
 
-/// Fields expected in a window.
-const WINDOW_FIELDS: u64 = 16;
-/// More fields than this are hardly ever in one.
-const WINDOW_FIELDS_MAX: u64 = 48;
-/// Windows drawn for one field before the pick gives up; three suffice on average.
+/// Elements expected in a window.
+const WINDOW_ELEMENTS: u64 = 16;
+/// More elements than this are hardly ever in one.
+const WINDOW_ELEMENTS_MAX: u64 = 48;
+/// Windows drawn for one element before the pick gives up; three suffice on average.
 const DRAWS_MAX: u32 = 200;
-/// With fewer fields to a pick than this, all fields are read.
-const FIELDS_PER_PICK_MIN: u64 = 8;
+/// With fewer elements to a pick than this, all are read.
+const ELEMENTS_PER_PICK_MIN: u64 = 8;
 
-/// How many fields are to be picked, and whether one may come twice.
+/// How many elements are to be picked, and whether one may come twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Picks {
     /// So many, each drawn from all.
@@ -34,42 +35,45 @@ pub enum Picks {
     Distinct(u64),
 }
 
-/// Picks fields, each as likely as any other, and shows them with their values to `visit`.
-pub fn pick(
+/// Picks rows of a spread collection whose rows lie in the order of their positions, each as likely as any other, and shows them to
+/// `visit`: name, value.
+pub fn pick_rows(
     txn: &mut Txn<'_>,
-    stored: &Stored,
+    family: Family,
+    spread: Spread<'_>,
     picks: Picks,
     mut visit: impl FnMut(&[u8], &[u8]) -> Outcome,
 ) -> Outcome {
-    let spread = match stored.body() {
-        Body::Whole(bytes) => {
-            let pairs: PackedPairs<'_> = pairs_of(bytes)?.collect::<Result<_, _>>()?;
-            return pick_from(txn, pairs.into_vec(), picks, |&(field, value)| visit(field, value));
-        }
-        Body::Spread(spread) => spread,
-    };
     let (Picks::Any(count) | Picks::Distinct(count)) = picks;
-    if count.saturating_mul(FIELDS_PER_PICK_MIN) <= spread.count {
-        txn.expect_work(count.saturating_mul(WINDOW_FIELDS_MAX))?;
-        return pick_by_windows(txn, spread, picks, |(field, value)| visit(field, value));
+    if count.saturating_mul(ELEMENTS_PER_PICK_MIN) <= spread.count {
+        txn.expect_work(count.saturating_mul(WINDOW_ELEMENTS_MAX))?;
+        return pick_by_windows(txn, family, spread, picks, |(name, value)| visit(name, value));
     }
+    txn.expect_work(spread.count)?;
     if let Picks::Any(_) = picks {
         let mut all = Vec::new();
-        for_each(txn, stored, |field, value| all.push((field.to_vec(), value.to_vec())))?;
+        walk_all(txn, family, spread.place, |name, value| all.push((name.to_vec(), value.to_vec())))?;
         txn.expect_work(count)?;
-        return pick_from(txn, all, picks, |(field, value)| visit(field, value));
+        return pick_from(txn, all, picks, |(name, value)| visit(name, value));
     }
     let mut rng = txn.rng().clone();
     let mut sample = Sample { pairs: Vec::new(), size: count, seen: 0 };
-    for_each(txn, stored, |field, value| sample.offer(&mut rng, field, value))?;
+    walk_all(txn, family, spread.place, |name, value| sample.offer(&mut rng, name, value))?;
     *txn.rng() = rng;
-    sample.pairs.iter().try_for_each(|(field, value)| visit(field, value))
+    sample.pairs.iter().try_for_each(|(name, value)| visit(name, value))
+}
+
+fn walk_all(txn: &mut Txn<'_>, family: Family, place: Place, mut visit: impl FnMut(&[u8], &[u8])) -> Outcome {
+    walk(txn, family, place, 0..POSITION_END, |_, name, value| {
+        visit(name, value);
+        ControlFlow::Continue(())
+    })
 }
 
 type OwnedPair = (Vec<u8>, Vec<u8>);
 
-/// Picks from fields that are all at hand.
-fn pick_from<T>(
+/// Picks from elements that are all at hand.
+pub fn pick_from<T>(
     txn: &mut Txn<'_>,
     mut all: Vec<T>,
     picks: Picks,
@@ -101,6 +105,7 @@ fn pick_from<T>(
 
 fn pick_by_windows(
     txn: &mut Txn<'_>,
+    family: Family,
     spread: Spread<'_>,
     picks: Picks,
     mut visit: impl FnMut(&OwnedPair) -> Outcome,
@@ -113,9 +118,9 @@ fn pick_by_windows(
     while done < count {
         let pair = windows.pick(&mut rng, |window| {
             let mut pairs = Vec::new();
-            walk(txn, spread.place, window, |_, field, value| {
-                pairs.push((field.to_vec(), value.to_vec()));
-                if pairs.len() as u64 > WINDOW_FIELDS_MAX {
+            walk(txn, family, spread.place, window, |_, name, value| {
+                pairs.push((name.to_vec(), value.to_vec()));
+                if pairs.len() as u64 > WINDOW_ELEMENTS_MAX {
                     ControlFlow::Break(())
                 } else {
                     ControlFlow::Continue(())
@@ -142,8 +147,8 @@ struct Windows {
 }
 
 impl Windows {
-    fn of(fields: u64) -> Windows {
-        let count = (fields / WINDOW_FIELDS).max(1);
+    fn of(elements: u64) -> Windows {
+        let count = (elements / WINDOW_ELEMENTS).max(1);
         Windows { count, width: POSITION_END.div_ceil(count) }
     }
 
@@ -152,22 +157,22 @@ impl Windows {
         start.min(POSITION_END)..(start + self.width).min(POSITION_END)
     }
 
-    /// One of all elements; `read` gives those of a window, as many as `WINDOW_FIELDS_MAX` and one more.
+    /// One of all elements; `read` gives those of a window, as many as `WINDOW_ELEMENTS_MAX` and one more.
     fn pick<T>(&self, rng: &mut Rng, mut read: impl FnMut(Range<u64>) -> Outcome<Vec<T>>) -> Outcome<T> {
         for _ in 0..DRAWS_MAX {
             let found = read(self.range(rng.below(self.count)))?;
-            if found.len() as u64 > WINDOW_FIELDS_MAX {
+            if found.len() as u64 > WINDOW_ELEMENTS_MAX {
                 continue;
             }
-            if let Some(picked) = found.into_iter().nth(rng.below(WINDOW_FIELDS_MAX) as usize) {
+            if let Some(picked) = found.into_iter().nth(rng.below(WINDOW_ELEMENTS_MAX) as usize) {
                 return Ok(picked);
             }
         }
-        Err(Stop::Unavailable("a hash has fewer fields than its head counts".to_owned()))
+        Err(Stop::Unavailable("a collection has fewer elements than its head counts".to_owned()))
     }
 }
 
-/// A sample of fixed size of fields that come by one after the other.
+/// A sample of fixed size of elements that come by one after the other.
 struct Sample {
     pairs: Vec<OwnedPair>,
     size: u64,
@@ -175,12 +180,12 @@ struct Sample {
 }
 
 impl Sample {
-    fn offer(&mut self, rng: &mut Rng, field: &[u8], value: &[u8]) {
+    fn offer(&mut self, rng: &mut Rng, name: &[u8], value: &[u8]) {
         self.seen += 1;
         if self.seen <= self.size {
-            self.pairs.push((field.to_vec(), value.to_vec()));
+            self.pairs.push((name.to_vec(), value.to_vec()));
         } else if let Some(place) = self.pairs.get_mut(rng.below(self.seen) as usize) {
-            *place = (field.to_vec(), value.to_vec());
+            *place = (name.to_vec(), value.to_vec());
         }
     }
 }
@@ -200,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn windows_pick_every_field_equally_often() {
+    fn windows_pick_every_element_equally_often() {
         let mut rng = Rng::new(7);
         for fields in [100, 513, 2000] {
             let mut positions = BTreeSet::new();
@@ -233,13 +238,13 @@ mod tests {
     }
 
     #[test]
-    fn a_pick_from_an_empty_hash_ends() {
+    fn a_pick_from_an_empty_collection_ends() {
         let picked = Windows::of(100).pick(&mut Rng::new(1), |_| Ok(Vec::<u8>::new()));
         assert!(matches!(picked, Err(Stop::Unavailable(_))));
     }
 
     #[test]
-    fn a_sample_holds_every_field_equally_often() {
+    fn a_sample_holds_every_element_equally_often() {
         let mut rng = Rng::new(3);
         let mut counts = [0; 50];
         for _ in 0..20_000 {
