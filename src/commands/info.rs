@@ -246,6 +246,10 @@ fn persistence(node: &Node, page: &mut Page) {
     page.field("aof_rewrite_scheduled", 0);
     page.field("aof_last_bgrewrite_status", "ok");
     page.field("aof_last_write_status", ok_or_err(!node.keyspace.store().is_failed()));
+    // Not in Redis: why writes are refused, for as long as they are.
+    if let Some(reason) = node.keyspace.store().failure() {
+        page.field("aof_last_write_error", reason.replace(['\r', '\n'], " "));
+    }
 }
 
 fn stats(node: &Node, page: &mut Page) {

@@ -7,6 +7,7 @@
 use super::databases::{Database, Writer};
 use super::error::{Outcome, Stop};
 use super::txn::{Mode, Txn};
+use super::watch::Remapped;
 use super::{Keyspace, hot_key};
 use crate::encoding::Family;
 use crate::encoding::gc::{DeadCollection, dead_namespace_row, exile_row};
@@ -15,7 +16,7 @@ use crate::encoding::row::{Namespace, Place, split_head_row};
 use crate::encoding::system::{Count, counter_row, counters_of, database_row};
 use crate::encoding::ttl::hint_row;
 use crate::hot::Source;
-use crate::store::{Batch, WriteError};
+use crate::store::{Batch, Tier, WriteError};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -265,15 +266,30 @@ impl Txn<'_> {
     fn apply_remapping(&mut self, sequence: u64) {
         let keyspace: &Keyspace = self.keyspace;
         let old = keyspace.databases();
-        for &number in &self.remapped {
-            if let Some(database) = old.get(number as usize) {
-                let emptied = self.flushed.iter().any(|flushed| flushed.namespace() == database.namespace());
-                keyspace.watches.touch_namespace(&database.namespace().0.to_be_bytes(), emptied);
-            }
-        }
         if let Some(databases) = self.changed_databases.take() {
             keyspace.install_databases(databases);
         }
+        // Only now: a watch that comes too late for this finds the new namespaces (`Keyspace::watch`).
+        let new = keyspace.databases();
+        let mut numbers = std::mem::take(&mut self.remapped);
+        numbers.sort_unstable();
+        numbers.dedup();
+        let prefix = |database: &Database| database.namespace().0.to_be_bytes();
+        let moves: SmallVec<[Remapped; 2]> = numbers
+            .iter()
+            .filter_map(|&number| {
+                let (from, to) = (old.get(number as usize)?, new.get(number as usize)?);
+                Some(Remapped { from: prefix(from), to: prefix(to) })
+            })
+            .collect();
+        let view = self.view.db.newest(Tier::Disk);
+        keyspace.watches.remap(&moves, |row| match view.get(Family::Keys, row) {
+            Ok(Some(value)) => Head::decode(&value)
+                .is_ok_and(|head| head.expiry.is_none_or(|expiry| expiry.at_ms > self.now_ms())),
+            Ok(None) => false,
+            // It cannot be told: the client tries again.
+            Err(_) => true,
+        });
         keyspace.stripes.set_all_sequences(sequence);
         keyspace.waiters.recheck_all();
     }

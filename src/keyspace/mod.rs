@@ -287,6 +287,17 @@ impl Keyspace {
         &self.watches
     }
 
+    /// Watches a key by its database and head row, as a run found it.
+    pub fn watch(&self, database: u32, row: &[u8], flag: &WatchFlag, existed: bool) {
+        self.watches.add(row, flag, existed);
+        // FLUSHDB or SWAPDB since that run: the row may have come too late to move along.
+        let databases = self.databases();
+        let namespace = databases.get(database as usize).map(|database| database.namespace().0.to_be_bytes());
+        if !namespace.is_some_and(|namespace| row.starts_with(&namespace)) {
+            flag.store(true, Ordering::Release);
+        }
+    }
+
     /// Who waits for what.
     pub fn waiters(&self) -> &Waiters {
         &self.waiters

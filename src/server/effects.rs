@@ -107,7 +107,8 @@ fn watch(connection: &mut Connection, watched: Watched) {
     if session.watched.iter().any(|other| other.row == watched.row) {
         return;
     }
-    connection.shared.node.keyspace.watches().add(&watched.row, &session.watch_flag, watched.existed);
+    let keyspace = &connection.shared.node.keyspace;
+    keyspace.watch(watched.database, &watched.row, &session.watch_flag, watched.existed);
     session.watched.push(watched);
     session.client.watched.store(session.watched.len(), Ordering::Relaxed);
 }

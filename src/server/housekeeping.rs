@@ -7,7 +7,7 @@ use crate::keyspace::Stop;
 use crate::metrics::vitals::TICK_PERIOD_MS;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const EXPIRY_PERIOD: Duration = Duration::from_millis(100);
 const GC_PERIOD: Duration = Duration::from_millis(100);
@@ -50,7 +50,7 @@ async fn rounds(shared: &Arc<Shared>, what: &'static str, round: fn(&Shared) -> 
         match shared.pool.run(move || round(&on_pool)).await {
             Some(Ok(true)) => tokio::task::yield_now().await,
             Some(Ok(false)) | None => return,
-            Some(Err(Stop::Unavailable(reason))) => {
+            Some(Err(Stop::Unavailable(reason))) if !shared.node.keyspace.store().is_failed() => {
                 tracing::warn!(what, reason, "a background round failed");
                 return;
             }
@@ -81,24 +81,34 @@ async fn lease(shared: Arc<Shared>) {
         });
         match extended.await {
             Some((until, Ok(()))) => leased_until = until,
+            // A failed disk is the repair's affair.
+            Some((_, Err(_))) if shared.node.keyspace.store().is_failed() => {}
             Some((_, Err(error))) => tracing::warn!(error, "the version lease could not be extended"),
             None => return,
         }
     }
 }
 
-/// Closes and reopens the store when it has failed, until it can be written again. In between it is open for reading.
+/// Closes and reopens the store when it has failed, until it can be written again. In between it is open for reading. One line
+/// in the log says that a failure has begun, one that it is over.
 async fn repair(shared: Arc<Shared>) {
     loop {
         shared.node.keyspace.failure().await;
-        while shared.node.keyspace.store().is_failed() && !shared.is_ending() {
+        let store = shared.node.keyspace.store();
+        let Some(reason) = store.failure() else { continue };
+        let (folder, began) = (store.path().display(), Instant::now());
+        tracing::error!(%folder, reason, "the disk fails: writes are refused until it works again, reads go on");
+        while store.is_failed() && !shared.is_ending() {
             let on_pool = Arc::clone(&shared);
             let reopened = shared.pool.run(move || reopen(&on_pool)).await;
             shared.sync.nudge();
             match reopened {
-                Some(Ok(())) => tracing::warn!("the database was reopened and takes writes again"),
+                Some(Ok(())) => {
+                    let seconds = began.elapsed().as_secs_f32();
+                    tracing::warn!(%folder, seconds, "the disk works again: the database was reopened and takes writes");
+                }
                 Some(Err(reason)) => {
-                    tracing::error!(reason, "the database cannot be opened for writing; trying again");
+                    tracing::debug!(reason, "the database cannot be opened for writing yet");
                     tokio::time::sleep(REOPEN_PERIOD).await;
                 }
                 None => return,

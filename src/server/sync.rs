@@ -132,7 +132,7 @@ impl WalSync {
                 self.last_sync_us.store(node.clock.mono_us(), Ordering::Relaxed);
             }
             Err(error) => {
-                tracing::error!(%error, "the log could not be synced");
+                tracing::debug!(%error, "the log could not be synced");
                 *self.wanted.lock() = 0;
                 node.keyspace.signal_failure();
             }

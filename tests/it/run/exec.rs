@@ -112,3 +112,37 @@ fn an_exec_that_cannot_write_ends_its_transaction() {
     wait_until("writes go through", || other.run("SET other x").is_ok());
     assert_eq!(client.run("GET k"), bulk("v"));
 }
+
+/// EXEC's reply after another client has done something between WATCH and MULTI.
+fn exec_after(house: &House, watched: &str, meanwhile: &[&str]) -> Value {
+    let (mut client, mut other) = (house.client(), house.client());
+    client.ok(&format!("WATCH {watched}"));
+    for line in meanwhile {
+        assert!(!matches!(other.run(line), Value::Error(_)), "{line}");
+    }
+    let reply = burst(&mut client, &["MULTI", "PING", "EXEC"]).pop().unwrap();
+    client.ok("UNWATCH");
+    reply
+}
+
+#[test]
+fn watches_follow_their_database_through_swapdb_and_flushdb() {
+    let house = House::start(&["--workers", "2"]);
+    let went_through = |watched: &str, meanwhile: &[&str]| {
+        exec_after(&house, watched, meanwhile) == Value::Array(vec![Value::Simple(b"PONG".to_vec())])
+    };
+    assert!(went_through("missing", &["SWAPDB 0 1"]), "it is missing on both sides");
+    assert!(went_through("missing", &["SET k v", "FLUSHDB", "SET k v", "FLUSHALL"]));
+    assert!(!went_through("missing", &["SWAPDB 0 1", "SET missing 1"]));
+    house.client().ok("FLUSHALL");
+    assert!(!went_through("missing", &["SET k v", "FLUSHDB", "SET missing 1"]), "written after the flush");
+    house.client().ok("FLUSHALL");
+    assert!(
+        went_through("missing", &["SWAPDB 0 1", "SELECT 1", "SET missing 1"]),
+        "that is another database now"
+    );
+    // It is in database 1.
+    assert!(!went_through("missing", &["SWAPDB 1 0"]));
+    assert!(!went_through("missing", &["SWAPDB 1 0"]));
+    assert!(house.keyspace().watches().is_empty());
+}

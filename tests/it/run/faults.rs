@@ -2,7 +2,9 @@
 
 use super::{House, RaiseAtEnd, bulk, burst, is_misconf, send_burst, wait_until};
 use crate::value::Value;
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Mutex, Once};
 use std::time::Duration;
 
 #[test]
@@ -205,4 +207,74 @@ fn with_appendfsync_always_a_reply_comes_after_the_sync() {
         }
     });
     assert_eq!(house.client().run("GET k"), bulk("180"));
+}
+
+/// What all servers of this process log, from warnings up.
+static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+struct ToLog;
+
+impl Write for ToLog {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        LOG.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The lines about one house.
+fn logged(house: &House) -> Vec<String> {
+    let folder = house.store().path().display().to_string();
+    let log = String::from_utf8(LOG.lock().unwrap().clone()).unwrap();
+    log.lines().filter(|line| line.contains(&folder)).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_failure_of_the_disk_is_one_line_in_the_log_and_its_end_another() {
+    static START: Once = Once::new();
+    START.call_once(|| {
+        tracing_subscriber::fmt()
+            .with_max_level(tracing::level_filters::LevelFilter::WARN)
+            .with_ansi(false)
+            .with_writer(|| ToLog)
+            .init();
+    });
+    let house = House::start(&["--workers", "2"]);
+    let mut client = house.client();
+    let status = |client: &mut crate::client::Client| {
+        let text = client.run("INFO persistence").text();
+        let of = |line: &&str| line.starts_with("aof_last_write");
+        text.lines().filter(of).map(str::to_owned).collect::<Vec<_>>()
+    };
+    client.ok("SET k v");
+    assert_eq!(status(&mut client), ["aof_last_write_status:ok"]);
+    for round in 1..3 {
+        house.faults().fail_wal(true, true);
+        assert!(is_misconf(&client.run("SET k w")));
+        wait_until("reads are answered", || client.run("GET k") == bulk("v"));
+        let told = status(&mut client);
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert_eq!(told[0], "aof_last_write_status:err");
+        assert!(told[1].starts_with("aof_last_write_error:IO error: "), "{told:?}");
+        // The reason becomes that of the failed try to open it again.
+        wait_until("opening it has failed", || {
+            status(&mut client).iter().any(|line| line.contains(" no space "))
+        });
+        house.faults().fail_wal(false, false);
+        wait_until("writes go through", || client.run("SET k v").is_ok());
+        assert_eq!(status(&mut client), ["aof_last_write_status:ok"]);
+        wait_until("the end is logged", || logged(&house).len() >= 2 * round);
+        let lines = logged(&house);
+        assert_eq!(lines.len(), 2 * round, "{lines:?}");
+        for pair in lines.chunks(2) {
+            assert!(
+                pair[0].contains(" ERROR ") && pair[0].contains("the disk fails: writes are refused"),
+                "{lines:?}"
+            );
+            assert!(pair[1].contains(" WARN ") && pair[1].contains("the disk works again"), "{lines:?}");
+        }
+    }
 }
