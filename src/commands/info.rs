@@ -4,7 +4,7 @@
 //! defragmentation ...) is left out. Kept as constants, because clients and dashboards look for them:
 //! `redis_mode`, `loading`, `async_loading`, `evicted_keys` (leaving the hot tier deletes nothing; see
 //! `hot_evictions`), `tracking_clients`, the `pubsub_*` and `sync_*` counts, `latest_fork_usec`,
-//! `total_forks`, `aof_enabled` (the log is always on) with its rewrite fields, `connected_slaves` and the
+//! `total_forks`, `aof_enabled` (the log is always on), `aof_rewrite_scheduled`, `connected_slaves` and the
 //! offsets beside it, the children's processor times, `cluster_enabled`, `active_defrag_running`, `avg_ttl`
 //! and `subexpiry`. What Redis does not have is in the section `tuff`.
 //!
@@ -41,8 +41,6 @@ pub const COMMANDS: &[Command] = &family([Command::new("info", info)
 
 /// The version of Redis whose commands, replies and error texts are spoken.
 const REDIS_VERSION: &str = "8.2.3";
-/// The percentiles of `latencystats`, as they are written.
-const PERCENTILES: [(f64, &str); 3] = [(50.0, "p50"), (99.0, "p99"), (99.9, "p99.9")];
 
 /// One section: how clients ask for it, and what writes it.
 struct Section {
@@ -242,9 +240,10 @@ fn persistence(node: &Node, page: &mut Page) {
     page.field("rdb_last_bgsave_time_sec", last_s);
     page.field("rdb_saves", read(&saves.count));
     page.field("aof_enabled", 1);
-    page.field("aof_rewrite_in_progress", 0);
+    page.field("aof_rewrite_in_progress", u8::from(saves.cutting.load(Relaxed)));
     page.field("aof_rewrite_scheduled", 0);
-    page.field("aof_last_bgrewrite_status", "ok");
+    page.field("aof_last_bgrewrite_status", ok_or_err(!saves.cut_failed.load(Relaxed)));
+    page.field("aof_rewrites", read(&saves.cuts));
     page.field("aof_last_write_status", ok_or_err(!node.keyspace.store().is_failed()));
     // Not in Redis: why writes are refused, for as long as they are.
     if let Some(reason) = node.keyspace.store().failure() {
@@ -326,18 +325,29 @@ fn errorstats(node: &Node, page: &mut Page) {
 
 fn latencystats(node: &Node, page: &mut Page) {
     page.title("Latencystats");
+    if !node.config.latency_tracking() {
+        return;
+    }
+    let wanted = node.config.latency_percentiles();
     for entry in node.table.entries() {
         let buckets = node.stats.figures(entry.index).buckets;
         if buckets.iter().any(|&count| count > 0) {
-            page.line(format_args!("latency_percentiles_usec_{}:{}", entry.name, percentiles(&buckets)));
+            page.line(format_args!(
+                "latency_percentiles_usec_{}:{}",
+                entry.name,
+                percentiles(&buckets, &wanted)
+            ));
         }
     }
 }
 
-fn percentiles(buckets: &[u64]) -> String {
-    let one =
-        |(percent, name): &(f64, &str)| format!("{name}={:.3}", percentile_us(buckets, *percent) as f64);
-    PERCENTILES.iter().map(one).collect::<Vec<_>>().join(",")
+fn percentiles(buckets: &[u64], wanted: &[f64]) -> String {
+    let one = |percent: &f64| {
+        let name = format!("{percent:.6}");
+        let name = name.trim_end_matches('0').trim_end_matches('.');
+        format!("p{name}={:.3}", percentile_us(buckets, *percent) as f64)
+    };
+    wanted.iter().map(one).collect::<Vec<_>>().join(",")
 }
 
 fn cluster(_node: &Node, page: &mut Page) {
@@ -462,6 +472,11 @@ mod tests {
 
     #[test]
     fn percentiles_are_written_as_in_redis() {
-        assert_eq!(percentiles(&[0, 90, 0, 0, 10]), "p50=2.000,p99=16.000,p99.9=16.000");
+        let buckets = [0, 90, 0, 0, 10];
+        assert_eq!(percentiles(&buckets, &[50.0, 99.0, 99.9]), "p50=2.000,p99=16.000,p99.9=16.000");
+        assert_eq!(
+            percentiles(&buckets, &[0.0, 33.333_333_3, 100.0]),
+            "p0=2.000,p33.333333=2.000,p100=16.000"
+        );
     }
 }

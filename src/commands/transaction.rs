@@ -90,32 +90,46 @@ fn exec<'c>(call: &mut Call<'c>, reply: &mut Reply<'_>) -> Outcome {
     let own_args = call.args;
     call.in_exec = true;
     reply.array(multi.queue.len());
-    let ended = multi.queue.iter().try_for_each(|queued| exec_one(call, queued.args(), reply));
+    let mut began_us = call.node.clock.mono_us();
+    let ended = multi.queue.iter().try_for_each(|queued| {
+        let reply_len = reply.len();
+        let command = exec_one(call, queued.args(), reply)?;
+        let ended_us = call.node.clock.mono_us();
+        let error = error_in(reply.written().get(reply_len..).unwrap_or_default());
+        call.effects.push(Effect::Ran { command, duration_us: ended_us.saturating_sub(began_us), error });
+        began_us = ended_us;
+        Ok(())
+    });
     call.args = own_args;
     call.in_exec = false;
     ended
 }
 
-/// Runs one queued command and writes its element of the reply.
-fn exec_one<'c>(call: &mut Call<'c>, args: Args<'c>, reply: &mut Reply<'_>) -> Outcome {
-    let spec = call.node.table.find(args).ok().map(|entry| entry.spec);
-    let Some((spec, handler)) = spec.and_then(|spec| Some((spec, spec.handler?))) else {
+/// The text of a reply that is an error.
+fn error_in(reply: &[u8]) -> Option<Box<[u8]>> {
+    reply.strip_prefix(b"-")?.split(|&byte| byte == b'\r').next().map(Box::from)
+}
+
+/// Runs one queued command and writes its element of the reply. Gives the command's number.
+fn exec_one<'c>(call: &mut Call<'c>, args: Args<'c>, reply: &mut Reply<'_>) -> Outcome<usize> {
+    let entry = call.node.table.find(args).ok();
+    let Some((entry, handler)) = entry.and_then(|entry| Some((entry, entry.spec.handler?))) else {
         // It was there when it was queued, and the table does not change.
         return Err(Stop::Unavailable("a queued command is unknown".to_owned()));
     };
     call.args = args;
     call.txn.next_command();
     call.txn.set_quiet(call.session.no_touch);
-    call.txn.set_counting(spec.flags.has(ReadOnly));
+    call.txn.set_counting(entry.spec.flags.has(ReadOnly));
     // HELLO among the commands changes how those behind it answer.
     let proto = proto_of(call, reply.proto());
     if proto == reply.proto() {
-        return run_apart(call, handler, reply);
+        return run_apart(call, handler, reply).map(|()| entry.index);
     }
     let mut written = Vec::new();
     run_apart(call, handler, &mut Reply::new(&mut written, proto))?;
     reply.raw(&written);
-    Ok(())
+    Ok(entry.index)
 }
 
 /// The protocol as of the effects so far.

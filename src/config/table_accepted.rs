@@ -30,6 +30,9 @@ const NO_TABLES: &str = "there are no big hash tables to rehash";
 const ALWAYS_LAZY: &str = "deleting is always lazy";
 const OTHER_FORM: &str = "the form on disk is another";
 const NO_TRACKING: &str = "there is no client tracking yet";
+const NO_SLOWLOG: &str = "there is no slow log yet";
+const NO_LATENCY: &str = "there is no LATENCY command yet; INFO latencystats and the metrics page have times";
+const NO_EVENTS: &str = "there is no publish/subscribe yet, so no keyspace events are published";
 const NO_DEBUGGING: &str = "it exists for Redis' own tests";
 
 /// The directives without an effect, and the lines that are no settings.
@@ -272,7 +275,25 @@ pub const ACCEPTED: &[Directive] = &[
     unsigned("tracking-table-max-keys", 1_000_000, 0, MAX)
         .ignored(NO_TRACKING)
         .doc("Keys tracked for clients' caches."),
+    // What happens, and how long it takes.
+    signed("slowlog-log-slower-than", 10000, -1, MAX)
+        .ignored(NO_SLOWLOG)
+        .doc("Microseconds from which a command is in the slow log; -1: none is."),
+    signed("slowlog-max-len", 128, 0, MAX).ignored(NO_SLOWLOG).doc("Entries of the slow log."),
+    signed("latency-monitor-threshold", 0, 0, MAX)
+        .ignored(NO_LATENCY)
+        .doc("Milliseconds from which LATENCY notes an event; 0: it notes none."),
+    checked_text("notify-keyspace-events", "", read_events)
+        .ignored(NO_EVENTS)
+        .doc("Classes of keyspace events to publish."),
+    int("shutdown-timeout", 10, 0)
+        .ignored("SHUTDOWN waits for replicas only, and there are none")
+        .doc("Seconds SHUTDOWN waits at most."),
     // Users, scripts, modules.
+    signed("busy-reply-threshold", 5000, 0, MAX)
+        .or(&["lua-time-limit"])
+        .ignored("there are no scripts yet")
+        .doc("Milliseconds after which a script counts as busy."),
     checked_text("aclfile", "", read_aclfile)
         .at_start()
         .mapped("a file is refused: what it forbids could not be forbidden")

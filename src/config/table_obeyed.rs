@@ -90,19 +90,9 @@ pub const OBEYED: &[Directive] = &[
         .doc("How much is logged."),
     text("logfile", "").at_start().doc("The log's file; empty: standard output."),
     text("pidfile", "").at_start().doc("A file for the process id; empty: none."),
-    int("shutdown-timeout", 10, 0).doc("Seconds SHUTDOWN waits at most."),
-    signed("busy-reply-threshold", 5000, 0, MAX)
-        .or(&["lua-time-limit"])
-        .doc("Milliseconds after which a script counts as busy."),
-    signed("slowlog-log-slower-than", 10000, -1, MAX)
-        .doc("Microseconds from which a command is in the slow log; -1: none is."),
-    signed("slowlog-max-len", 128, 0, MAX).doc("Entries of the slow log."),
-    signed("latency-monitor-threshold", 0, 0, MAX)
-        .doc("Milliseconds from which LATENCY notes an event; 0: it notes none."),
     yes_no("latency-tracking", true).doc("Whether INFO latencystats knows the commands' percentiles."),
     list("latency-tracking-info-percentiles", "50 99 99.9", read_percentiles)
         .doc("The percentiles that INFO latencystats shows."),
-    checked_text("notify-keyspace-events", "", read_events).doc("Classes of keyspace events to publish."),
     choice("enable-debug-command", NO_YES_LOCAL, 0).at_start().doc("Who may use DEBUG."),
     choice("enable-protected-configs", NO_YES_LOCAL, 0)
         .at_start()

@@ -362,6 +362,33 @@ fn a_setting_without_effect_is_kept_and_warned_of() {
 }
 
 #[test]
+fn what_is_stored_and_not_obeyed_is_checked_and_warned_of() {
+    let config = Config::default();
+    let shown = [("KEA", "AKE"), ("gxE", "gxE"), ("KEAmn", "AKEm"), ("Kn", "nK"), ("", "")];
+    for (given, kept) in shown {
+        set(&config, &["notify-keyspace-events", given]).unwrap();
+        assert_eq!(one(&config, "notify-keyspace-events"), kept, "{given}");
+    }
+    let reason = "Invalid event class character. Use 'Ag$lshzxeKEtmdn'.";
+    let text =
+        format!("ERR CONFIG SET failed (possibly related to argument 'notify-keyspace-events') - {reason}");
+    assert_eq!(set(&config, &["notify-keyspace-events", "q"]), Err(text));
+    let changes = [
+        ("notify-keyspace-events", "KEA"),
+        ("slowlog-log-slower-than", "1"),
+        ("slowlog-max-len", "1"),
+        ("latency-monitor-threshold", "1"),
+        ("busy-reply-threshold", "1"),
+        ("shutdown-timeout", "1"),
+    ];
+    for (name, value) in changes {
+        let checked = config.check(&pairs(&[name, value])).unwrap();
+        let (_, warnings) = config.apply_checked(checked);
+        assert!(warnings[0].to_string().contains(": no effect, because "), "{name}: {warnings:?}");
+    }
+}
+
+#[test]
 fn memory_is_shared_out_in_percent_and_zero_is_most_of_the_machine() {
     let config = from_text("maxmemory 1000mb\nhot-tier-percent 40").unwrap().0;
     assert_eq!(config.hot_tier_bytes(), (400 << 20) as usize);

@@ -75,6 +75,12 @@ pub struct Saves {
     pub count: AtomicU64,
     /// How long the last one took, microseconds.
     pub last_duration_us: AtomicU64,
+    /// The log is being cut (BGREWRITEAOF).
+    pub cutting: AtomicBool,
+    /// The last cut failed.
+    pub cut_failed: AtomicBool,
+    /// How often the log was cut.
+    pub cuts: AtomicU64,
 }
 
 /// Connections and bytes since the start.

@@ -12,6 +12,7 @@ use super::spec::Flag;
 use super::table::{Entry, Unknown};
 use super::{Call, keyspec::KeyAccess};
 use crate::base::random::Rng;
+use crate::config::DebugCommand;
 use crate::encoding::row::Position;
 use crate::keyspace::{
     Committed, Error, Holder, LockPlan, Mode, Outcome, RunIdentity, Scratch, Stop, StripeId, TimeoutReply,
@@ -130,6 +131,9 @@ pub fn prepare<'n>(node: &'n Node, session: &Session, args: Args<'_>) -> Prepare
     if (spec.arity > 0 && words != spec.arity) || words < -spec.arity || spec.handler.is_none() {
         return refusal(entry, &Error::Arity(entry.name.into()).to_string());
     }
+    if spec.flags.has(Flag::Protected) && !may_run_protected(node, session) {
+        return refusal(entry, DEBUG_REFUSED);
+    }
     if !session.authenticated && !spec.flags.has(Flag::NoAuth) {
         return refusal(entry, "NOAUTH Authentication required.");
     }
@@ -147,6 +151,20 @@ pub fn prepare<'n>(node: &'n Node, session: &Session, args: Args<'_>) -> Prepare
         return refusal(entry, &misconf_text(&reason));
     }
     Prepared::Run(entry)
+}
+
+const DEBUG_REFUSED: &str = "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you \
+                             can run it from a local connection, otherwise you need to set this option in the \
+                             configuration file, and then restart the server.";
+
+/// As `enable-debug-command` has it: `no`, `yes`, or `local` for connections over the loopback. DEBUG is the one protected
+/// command there is.
+fn may_run_protected(node: &Node, session: &Session) -> bool {
+    match node.config.enable_debug_command() {
+        DebugCommand::Yes => true,
+        DebugCommand::Local => session.client.address.ip().to_canonical().is_loopback(),
+        DebugCommand::No => false,
+    }
 }
 
 /// What a write is answered while the log cannot be written, in Redis' words.

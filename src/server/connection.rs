@@ -385,14 +385,22 @@ impl Connection {
     /// A command has run: its statistics, then its effects.
     pub(super) fn finish(&mut self, entry: &Entry, ran: Ran, start: usize, duration_us: u64) {
         self.shared.node.stats.ran(self.worker, entry.index, duration_us, ran.failed);
+        let commands = &self.session.client.commands;
+        // Only this connection writes it.
+        commands.store(commands.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         if ran.failed {
             self.note_error(start);
         }
+        self.show_command(entry);
+        self.answered(start, ran);
+    }
+
+    /// What CLIENT LIST shows as the last command.
+    pub(super) fn show_command(&mut self, entry: &Entry) {
         if self.last_command != entry.index {
             self.last_command = entry.index;
             self.session.client.labels.lock().command = entry.name;
         }
-        self.answered(start, ran);
     }
 
     fn note_error(&self, start: usize) {

@@ -34,6 +34,13 @@ pub(super) fn apply(connection: &mut Connection, effect: Effect) {
                 Arc::make_mut(multi).aborted = true;
             }
         }
+        Effect::Ran { command, duration_us, error } => {
+            node.stats.ran(connection.worker, command, duration_us, error.is_some());
+            client.commands.fetch_add(1, Ordering::Relaxed);
+            if let Some(text) = error {
+                node.stats.error(&text);
+            }
+        }
         Effect::EndMulti => {
             set_multi(session, None);
             unwatch(connection);
@@ -75,6 +82,7 @@ pub(super) fn apply(connection: &mut Connection, effect: Effect) {
         }
         Effect::Shutdown(mode) => node.request_shutdown(mode),
         Effect::Checkpoint => save::start(&shared),
+        Effect::CutLog => save::start_cut(&shared),
         Effect::Sleep(duration) => connection.delay = Some(duration),
     }
 }

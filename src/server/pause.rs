@@ -292,6 +292,8 @@ impl Connection {
         let flushed = self.flush().await;
         let Some(waiter) = held.waiter.clone() else { return Ok(Fed::Gone) };
         let client = Arc::clone(&self.session.client);
+        let shared = Arc::clone(&self.shared);
+        self.show_command(&shared.node.table.entries()[held.job.command]);
         client.blocked.store(true, Ordering::Relaxed);
         let fed = match flushed {
             Ok(()) => self.wait_for_decision(&waiter, wait).await,

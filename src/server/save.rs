@@ -1,4 +1,5 @@
 //! SAVE and BGSAVE: a RocksDB checkpoint (hard links and the log's tail) under `<dir>/checkpoints`. No fork, no pause.
+//! BGREWRITEAOF: what is only in the log goes to sorted files, and the old logs go.
 
 use super::Shared;
 use crate::dispatch::node::Node;
@@ -34,6 +35,27 @@ pub(super) fn start(shared: &Arc<Shared>) {
             Err(reason) => tracing::error!(reason, "no checkpoint could be made"),
         }
         on_pool.node.saves.in_progress.store(false, Ordering::Release);
+    }));
+}
+
+/// Starts cutting the log on the pool, unless that is being done.
+pub(super) fn start_cut(shared: &Arc<Shared>) {
+    if shared.node.saves.cutting.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    let on_pool = Arc::clone(shared);
+    drop(shared.pool.start(move || {
+        let saves = &on_pool.node.saves;
+        let cut = on_pool.node.keyspace.store().cut_log();
+        saves.cut_failed.store(cut.is_err(), Ordering::Relaxed);
+        saves.cutting.store(false, Ordering::Release);
+        match cut {
+            Ok(()) => {
+                saves.cuts.fetch_add(1, Ordering::Relaxed);
+                tracing::info!("the log was cut");
+            }
+            Err(error) => tracing::error!(%error, "the log could not be cut"),
+        }
     }));
 }
 

@@ -47,6 +47,15 @@ pub enum Effect {
     Queue(OwnedArgs),
     /// A command between MULTI and EXEC was refused.
     AbortMulti,
+    /// A command ran inside EXEC: its number in the table, how long it took, and its error if it answered one. For statistics.
+    Ran {
+        /// The command.
+        command: usize,
+        /// How long it took, microseconds.
+        duration_us: u64,
+        /// The error, code first.
+        error: Option<Box<[u8]>>,
+    },
     /// EXEC or DISCARD: the queue and the watches are gone.
     EndMulti,
     /// WATCH.
@@ -80,6 +89,8 @@ pub enum Effect {
     Shutdown(ShutdownMode),
     /// BGSAVE: make a checkpoint on the pool.
     Checkpoint,
+    /// BGREWRITEAOF: cut the log on the pool.
+    CutLog,
     /// DEBUG SLEEP and the like: hold this connection back for so long.
     Sleep(std::time::Duration),
 }

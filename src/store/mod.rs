@@ -281,9 +281,14 @@ impl Store {
         self.shared.set_budgets(block_cache_bytes, write_buffer_bytes);
     }
 
+    /// Flushes the memtables, so that no old log is needed any more: RocksDB removes them. Waits for the disk.
+    pub fn cut_log(&self) -> Result<(), Unavailable> {
+        self.with_db(|db| db.flush_memtables())?.map_err(Unavailable)
+    }
+
     /// Flushes the memtables and empties the block cache, so that every row is on disk only. For tests of the cold path.
     pub fn chill(&self) -> Result<(), Unavailable> {
-        self.with_db(|db| db.flush_memtables())?.map_err(Unavailable)?;
+        self.cut_log()?;
         self.shared.empty_block_cache();
         Ok(())
     }

@@ -463,3 +463,106 @@ fn a_wrong_shutdown_goes_on() {
     assert_eq!(shown(&subject), shown(&oracle));
     assert_eq!(subject.client().run("PING"), Value::Simple(b"PONG".to_vec()));
 }
+
+/// The figures that INFO or CLIENT LIST give for names, on both servers, times left out.
+fn figures(server: &Server, lines: &[&str], shown: fn(&mut Client) -> Vec<String>) -> Vec<String> {
+    let mut client = server.client();
+    for line in lines {
+        client.run(line);
+    }
+    shown(&mut client)
+}
+
+#[test]
+fn commands_inside_exec_are_counted_as_redis_counts_them() {
+    let lines = [
+        "CONFIG RESETSTAT",
+        "MULTI",
+        "SET a 1",
+        "GET a",
+        "LPUSH a 1",
+        "GET a",
+        "EXEC",
+        "MULTI",
+        "SET a 1",
+        "DISCARD",
+        "MULTI",
+        "BLPOP q 0",
+        "EXEC",
+        "LPUSH a 1",
+        "NOSUCH",
+        "GET",
+    ];
+    let shown = |client: &mut Client| {
+        let mut all = Vec::new();
+        for section in ["commandstats", "errorstats"] {
+            let text = client.run(&format!("INFO {section}")).text();
+            all.extend(text.lines().filter(|line| line.contains(':')).map(|line| {
+                let kept = line.split(',').filter(|part| !part.starts_with("usec"));
+                kept.collect::<Vec<_>>().join(",")
+            }));
+        }
+        // Redis counts this one behind its own reset, Tuff before.
+        all.retain(|line| !line.contains("resetstat"));
+        all.sort();
+        let list = client.run("CLIENT LIST").text();
+        all.extend(
+            list.split(' ').filter(|part| part.starts_with("tot-cmds")).map(|part| part.trim().to_owned()),
+        );
+        all
+    };
+    let (subject, oracle) = (Server::tuff(&[]), Server::redis(&[]));
+    assert_eq!(figures(&subject, &lines, shown), figures(&oracle, &lines, shown));
+}
+
+#[test]
+fn a_blocked_client_shows_the_command_it_waits_in() {
+    for server in [Server::tuff(&[]), Server::redis(&[])] {
+        let (mut waiting, mut client) = (server.client(), server.client());
+        waiting.ok("SET k v");
+        waiting.send(&["BLPOP", "queue", "0"]).unwrap();
+        let limit = std::time::Instant::now() + Duration::from_secs(TIMEOUT_S);
+        while !client.run("INFO clients").text().contains("blocked_clients:1") {
+            assert!(std::time::Instant::now() < limit, "it never waits");
+        }
+        let list = client.run("CLIENT LIST").text();
+        assert!(list.lines().any(|line| line.contains(" cmd=blpop ")), "{list}");
+    }
+}
+
+#[test]
+fn debug_is_refused_before_it_is_queued_or_the_password_is_asked_for() {
+    let requests: Vec<Vec<u8>> = [
+        "DEBUG\r\nDEBUG SLEEP 0\r\nAUTH secret\r\nDEBUG HELP\r\nMULTI\r\nDEBUG SLEEP 0\r\nEXEC\r\n",
+        "DEBUG SLEEP 0 1\r\nAUTH secret\r\nMULTI\r\nDEBUG\r\nEXEC\r\n",
+    ]
+    .map(|text| text.as_bytes().to_vec())
+    .to_vec();
+    for mode in ["no", "local"] {
+        let options = ["--requirepass", "secret", "--enable-debug-command", mode];
+        let requests = if mode == "no" { &requests[..] } else { &requests[1..] };
+        compare_exchanges(&Server::tuff(&options), &Server::redis(&options), requests);
+    }
+}
+
+#[test]
+fn the_percentiles_of_info_are_those_that_are_set_and_none_without_tracking() {
+    let shown = |client: &mut Client| {
+        let text = client.run("INFO latencystats").text();
+        let names = |line: &str| {
+            line.split(',').map(|part| part.split('=').next().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        text.lines().filter(|line| line.contains("_usec_get:")).flat_map(names).collect::<Vec<_>>()
+    };
+    let (subject, oracle) = (Server::tuff(&[]), Server::redis(&[]));
+    for (line, count) in [
+        ("PING", 3),
+        ("CONFIG SET latency-tracking-info-percentiles 99.95", 1),
+        ("CONFIG SET latency-tracking no", 0),
+    ] {
+        let (ours, theirs) =
+            (figures(&subject, &["GET k", line], shown), figures(&oracle, &["GET k", line], shown));
+        assert_eq!(ours, theirs, "{line}");
+        assert_eq!(ours.len(), count, "{ours:?}");
+    }
+}

@@ -242,7 +242,7 @@ fn score(chance: &mut Chance) -> &'static str {
     ];
     let usual = ["0", "1", "2", "3", "-1", "1.5", "2.5", "10"];
     let scores: &[&str] = if chance.one_in(6) { &odd } else { &usual };
-    *chance.pick(scores)
+    chance.pick::<&str>(scores)
 }
 
 fn index(chance: &mut Chance) -> String {

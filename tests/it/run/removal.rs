@@ -1,7 +1,7 @@
 //! Expiry, and the rows of what is dead.
 
 use super::heavy::fill_hash;
-use super::{House, wait_until};
+use super::{House, bulk, burst, wait_until};
 use crate::value::Value;
 use std::time::{Duration, Instant};
 use tuffdb::encoding::Family;
@@ -123,4 +123,35 @@ fn an_expiry_refreshed_a_thousand_times_leaves_few_hints() {
     assert!(house.rows(Family::Ttl) <= 2, "{} hints", house.rows(Family::Ttl));
     client.run("PERSIST k");
     assert_eq!(house.keyspace().databases()[0].expiring(), 0);
+}
+
+#[test]
+fn bgrewriteaof_cuts_the_log_and_keeps_the_data() {
+    let mut house = House::start(&["--workers", "1"]);
+    let folder = house.store().path().to_owned();
+    let log_bytes = || {
+        let files = std::fs::read_dir(&folder).unwrap().flatten();
+        let logs = files.filter(|file| file.path().extension().is_some_and(|end| end == "log"));
+        logs.map(|log| log.metadata().unwrap().len()).sum::<u64>()
+    };
+    let mut client = house.client();
+    let value = "v".repeat(1000);
+    for n in 0..200 {
+        client.ok(&format!("SET key{n} {value}{n}"));
+    }
+    assert!(log_bytes() > 200_000);
+    assert_eq!(
+        client.run("BGREWRITEAOF"),
+        Value::Simple(b"Background append only file rewriting started".to_vec())
+    );
+    wait_until("the log is cut", || client.run("INFO persistence").text().contains("aof_rewrites:1\r\n"));
+    wait_until("the old log is removed", || log_bytes() < 10_000);
+    let told = burst(&mut client, &["MULTI", "BGREWRITEAOF", "EXEC"]).pop().unwrap();
+    let scheduled = Value::Simple(b"Background append only file rewriting scheduled".to_vec());
+    assert_eq!(told, Value::Array(vec![scheduled]));
+    wait_until("it is cut again", || client.run("INFO persistence").text().contains("aof_rewrites:2\r\n"));
+    drop(client);
+    house.restart();
+    assert_eq!(house.client().run("GET key199"), bulk(&format!("{value}199")));
+    assert_eq!(house.check_size(0), 200);
 }
