@@ -7,6 +7,7 @@ pub mod command;
 pub mod config;
 pub mod connection;
 pub mod database;
+pub mod debug;
 pub mod expire;
 pub mod hash;
 pub mod info;
@@ -14,6 +15,8 @@ pub mod keys;
 pub mod lcs;
 pub mod list;
 pub mod list_moves;
+pub mod lolwut;
+pub mod memory;
 pub mod object;
 pub mod scan;
 pub mod server;
@@ -45,6 +48,9 @@ pub const FAMILIES: &[&[Command]] = &[
     config::COMMANDS,
     info::COMMANDS,
     server::COMMANDS,
+    debug::COMMANDS,
+    memory::COMMANDS,
+    lolwut::COMMANDS,
 ];
 
 /// The table of all commands.
