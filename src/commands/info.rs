@@ -40,7 +40,7 @@ pub const COMMANDS: &[Command] = &family([Command::new("info", info)
     .syntax("[section...]")]);
 
 /// The version of Redis whose commands, replies and error texts are spoken.
-const REDIS_VERSION: &str = "8.2.3";
+pub(super) const REDIS_VERSION: &str = "8.2.3";
 
 /// One section: how clients ask for it, and what writes it.
 struct Section {

@@ -7,12 +7,16 @@ pub mod command;
 pub mod config;
 pub mod connection;
 pub mod database;
+pub mod debug;
 pub mod expire;
 pub mod hash;
 pub mod info;
 pub mod keys;
+pub mod lcs;
 pub mod list;
 pub mod list_moves;
+pub mod lolwut;
+pub mod memory;
 pub mod object;
 mod page;
 pub mod scan;
@@ -29,6 +33,7 @@ use crate::dispatch::table::Table;
 /// All families.
 pub const FAMILIES: &[&[Command]] = &[
     string::COMMANDS,
+    lcs::COMMANDS,
     hash::COMMANDS,
     list::COMMANDS,
     list_moves::COMMANDS,
@@ -46,6 +51,9 @@ pub const FAMILIES: &[&[Command]] = &[
     config::COMMANDS,
     info::COMMANDS,
     server::COMMANDS,
+    debug::COMMANDS,
+    memory::COMMANDS,
+    lolwut::COMMANDS,
 ];
 
 /// The table of all commands.

@@ -87,7 +87,8 @@ fn object_encoding(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     Ok(())
 }
 
-fn encoding_name(stored: &Stored) -> &'static str {
+/// What OBJECT ENCODING answers.
+pub(super) fn encoding_name(stored: &Stored) -> &'static str {
     match stored.data_type() {
         DataType::String => string::object_encoding(stored),
         DataType::Hash => hash::object_encoding(stored),
@@ -119,14 +120,19 @@ fn object_freq(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
 
 fn object_idletime(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let Some((key, _)) = load_quietly(call, reply)? else { return Ok(()) };
-    let keyspace = call.txn.keyspace();
-    if is_lfu(keyspace.hot().policy()) {
+    if is_lfu(call.txn.keyspace().hot().policy()) {
         return fail(IS_LFU);
     }
-    let server_age_s = call.txn.now_ms().saturating_sub(call.node.started_ms) / 1000;
-    let idle_s = keyspace.hot().idle_seconds(&keyspace.hot_name(&key)).unwrap_or(server_age_s);
+    let idle_s = idle_seconds(call, &key);
     reply.integer(i64::try_from(idle_s).unwrap_or(i64::MAX));
     Ok(())
+}
+
+/// How long a key was not used, as far as the memory tier can tell.
+pub(super) fn idle_seconds(call: &Call<'_>, key: &Key) -> u64 {
+    let keyspace = call.txn.keyspace();
+    let server_age_s = call.txn.now_ms().saturating_sub(call.node.started_ms) / 1000;
+    keyspace.hot().idle_seconds(&keyspace.hot_name(key)).unwrap_or(server_age_s)
 }
 
 fn is_lfu(policy: Policy) -> bool {

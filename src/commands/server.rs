@@ -1,17 +1,17 @@
-//! Commands about the server as a whole: its clock, its saving, its end; and DEBUG's tools for tests.
+//! Commands about the server as a whole: its clock, its saving, its end.
 //!
 //! SAVE and BGSAVE make a checkpoint: hard links to the files and the log's tail. SAVE waits for it on the
 //! pool. BGREWRITEAOF cuts the log: memtables go to sorted files, and the logs they came from are removed. There are no replicas yet: ROLE says so, and WAIT can only wait in vain: its reply is held back until
 //! its time is up. Data is safe without a checkpoint, so SHUTDOWN makes one only when SAVE asks for it. None
 //! of them touches a key or takes a lock.
 
-use crate::base::number::{parse_f64, parse_i64};
+use crate::base::number::parse_i64;
 use crate::dispatch::spec::Flag::{
-    Admin, AllowBusy, Blocking, Fast, Heavy, Loading, NoAsyncLoading, NoMulti, NoScript, Protected, Stale,
+    Admin, AllowBusy, Blocking, Fast, Heavy, Loading, NoAsyncLoading, NoMulti, NoScript, Stale,
 };
 use crate::dispatch::spec::{Category, Group, family};
 use crate::dispatch::{Call, Command};
-use crate::keyspace::{Error, Mode, Outcome, Stop, fail};
+use crate::keyspace::{Error, Outcome, fail};
 use crate::resp::{Args, Reply};
 use crate::session::{Effect, ShutdownMode};
 use std::sync::atomic::Ordering;
@@ -32,14 +32,6 @@ pub const COMMANDS: &[Command] = &family([
         .since("1.0.0")
         .summary("Saves the data in the background.")
         .syntax("[SCHEDULE^3.2.2]"),
-    Command::new("debug", debug)
-        .arity(-2)
-        .flags(&[Admin, NoScript, Loading, Stale, Protected])
-        .group(Group::Server)
-        .since("1.0.0")
-        .complexity("Depends on the subcommand.")
-        .summary("Tools for those who work on the server.")
-        .syscmd(),
     Command::new("lastsave", lastsave)
         .arity(1)
         .flags(&[Loading, Stale, Fast])
@@ -214,92 +206,10 @@ fn shutdown_request(words: Args<'_>) -> Outcome<ShutdownRequest> {
     Ok(if abort { ShutdownRequest::Abort } else { ShutdownRequest::End(ShutdownMode { force, save }) })
 }
 
-fn debug(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
-    match debug_request(call.args)? {
-        DebugRequest::Help => debug_help(reply),
-        DebugRequest::Sleep(duration) => {
-            call.effects.push(Effect::Sleep(duration));
-            reply.ok();
-        }
-        DebugRequest::SetActiveExpiry(on) => {
-            call.node.active_expiry.store(on, Ordering::Relaxed);
-            reply.ok();
-        }
-        DebugRequest::Chill => {
-            // Flushes to disk and frees much memory: not on a worker.
-            if call.txn.mode() == Mode::Worker {
-                return Err(Stop::Heavy);
-            }
-            chill(call)?;
-            reply.ok();
-        }
-    }
-    Ok(())
-}
-
-/// Empties the hot tier, the memtables and the block cache.
-fn chill(call: &Call<'_>) -> Outcome {
-    let keyspace = &call.node.keyspace;
-    keyspace.store().chill().map_err(|error| Stop::Unavailable(error.0))?;
-    // Last, so that reads meanwhile do not fill it again from memory.
-    keyspace.hot().clear();
-    Ok(())
-}
-
-/// What DEBUG is asked for.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum DebugRequest {
-    /// Hold this connection's replies back.
-    Sleep(Duration),
-    /// Make everything cold.
-    Chill,
-    /// Let the expirer run, or not.
-    SetActiveExpiry(bool),
-    /// Say what there is.
-    Help,
-}
-
-fn debug_request(args: Args<'_>) -> Outcome<DebugRequest> {
-    let word = args.at(1).to_ascii_lowercase();
-    match (word.as_slice(), args.len()) {
-        (b"help", 2) => Ok(DebugRequest::Help),
-        (b"chill", 2) => Ok(DebugRequest::Chill),
-        // As lenient as Redis: what is no number is 0.
-        (b"sleep", 3) => {
-            let seconds = parse_f64(args.at(2)).unwrap_or(0.0);
-            Ok(DebugRequest::Sleep(Duration::try_from_secs_f64(seconds).unwrap_or_default()))
-        }
-        (b"set-active-expire", 3) => {
-            Ok(DebugRequest::SetActiveExpiry(parse_i64(args.at(2)).unwrap_or(0) != 0))
-        }
-        _ => {
-            let said = args.at(1);
-            let said = said.get(..said.len().min(128)).unwrap_or_default();
-            let before = "ERR unknown subcommand or wrong number of arguments for '";
-            Err(Error::quoting(before, said, "'. Try DEBUG HELP.").into())
-        }
-    }
-}
-
-fn debug_help(reply: &mut Reply<'_>) {
-    const LINES: &[&str] = &[
-        "DEBUG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-        "CHILL",
-        "    Empties the hot tier, the memtables and the block cache: every key is on disk only.",
-        "SLEEP <seconds>",
-        "    Holds back the replies of this connection. Others go on.",
-        "SET-ACTIVE-EXPIRE <0|1>",
-        "    Stops or starts the removal of expired keys in the background.",
-        "HELP",
-        "    Print this help.",
-    ];
-    reply.array(LINES.len());
-    LINES.iter().for_each(|line| reply.simple(line));
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keyspace::Stop;
     use crate::resp::OwnedArgs;
 
     fn parsed<T>(line: &str, parse: impl Fn(Args<'_>) -> Outcome<T>) -> Result<T, String> {
@@ -332,19 +242,5 @@ mod tests {
         assert_eq!(options("wait 1 x"), Err("ERR timeout is not an integer or out of range".into()));
         assert_eq!(options("wait 1 -1"), Err("ERR timeout is negative".into()));
         assert_eq!(options("wait 1 9223372036854775807"), Err("ERR timeout is out of range".into()));
-    }
-
-    #[test]
-    fn debug_takes_any_number_and_refuses_any_other_form() {
-        let request = |line| parsed(line, debug_request);
-        assert_eq!(request("debug SLEEP 0.25"), Ok(DebugRequest::Sleep(Duration::from_millis(250))));
-        for zero in ["debug sleep -1", "debug sleep a", "debug sleep nan", "debug sleep 1e300"] {
-            assert_eq!(request(zero), Ok(DebugRequest::Sleep(Duration::ZERO)), "{zero}");
-        }
-        assert_eq!(request("debug set-active-expire 1"), Ok(DebugRequest::SetActiveExpiry(true)));
-        assert_eq!(request("debug set-active-expire x"), Ok(DebugRequest::SetActiveExpiry(false)));
-        let text = "ERR unknown subcommand or wrong number of arguments for 'Sleep'. Try DEBUG HELP.";
-        assert_eq!(request("debug Sleep"), Err(text.into()));
-        assert_eq!(request("debug Sleep 1 2"), Err(text.into()));
     }
 }

@@ -4,9 +4,10 @@
 //! allocator's figures are the exception, they cost no file call. What cannot be read is 0 or empty: figures
 //! must never be a reason to fail.
 
+use std::fmt::Write;
 use std::fs;
 use std::path::Path;
-use tikv_jemalloc_ctl::{epoch, stats, version};
+use tikv_jemalloc_ctl::{Access, AsName, arenas, epoch, stats, version};
 
 /// Ticks of /proc/self/stat in a second. A constant of Linux' interface to programs, whatever the kernel was
 /// built with.
@@ -85,6 +86,42 @@ impl Allocated {
     }
 }
 
+/// Has the allocator give every free page back to the system. Takes a while for gigabytes: not for a worker.
+///
+/// An arena whose pages decay at once has none to keep, so each gets that for a moment. One that was never used refuses.
+pub fn purge() {
+    for arena in 0..arenas::narenas::read().unwrap_or(0) {
+        let name = format!("arena.{arena}.dirty_decay_ms\0");
+        let decay_ms: Result<isize, _> = name.name().update(0isize);
+        if let Ok(decay_ms) = decay_ms
+            && let Err(error) = name.name().write(decay_ms)
+        {
+            tracing::warn!(%error, arena, "an arena of the allocator goes on giving pages back at once");
+        }
+    }
+}
+
+/// What the allocator says of itself: a name and a value in a line.
+pub fn allocator_report() -> String {
+    let fresh = epoch::advance().is_ok();
+    let mut report = format!("jemalloc {}\n", version::read().unwrap_or_default());
+    let mut line = |name: &str, value: tikv_jemalloc_ctl::Result<usize>| {
+        // Writing to a string does not fail.
+        let _ = writeln!(report, "{name}: {}", value.map_or("unknown".to_owned(), |value| value.to_string()));
+    };
+    if fresh {
+        line("allocated bytes", stats::allocated::read());
+        line("active bytes", stats::active::read());
+        line("metadata bytes", stats::metadata::read());
+        line("resident bytes", stats::resident::read());
+        line("mapped bytes", stats::mapped::read());
+        line("retained bytes", stats::retained::read());
+    }
+    line("arenas", arenas::narenas::read().map(|arenas| arenas as usize));
+    line("page bytes", "arenas.page\0".name().read());
+    report
+}
+
 /// Bytes of this process that are in memory.
 pub fn resident_bytes() -> u64 {
     read_proc("status").map_or(0, |text| kilobytes_of(&text, "VmRSS:"))
@@ -126,6 +163,22 @@ mod tests {
         assert_eq!(kilobytes_of(status, "VmRSS:"), 7540 * 1024);
         assert_eq!(kilobytes_of(status, "VmSwap:"), 0);
         assert_eq!(kilobytes_of("VmRSS: many kB", "VmRSS:"), 0);
+    }
+
+    #[test]
+    fn a_purge_leaves_the_pace_of_decay_as_it_was() {
+        let decay_ms = || -> isize { "arena.0.dirty_decay_ms\0".name().read().unwrap() };
+        let before = decay_ms();
+        purge();
+        assert_eq!(decay_ms(), before);
+        assert_ne!(before, 0);
+    }
+
+    #[test]
+    fn the_allocator_knows_all_its_figures() {
+        let report = allocator_report();
+        assert!(report.starts_with("jemalloc 5") && report.lines().count() == 9, "{report}");
+        assert!(!report.contains("unknown"), "{report}");
     }
 
     #[test]

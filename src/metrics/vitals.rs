@@ -84,12 +84,14 @@ struct State {
 /// See the head of the file.
 pub struct Vitals {
     host: Host,
+    /// What the allocator had handed out when this was made.
+    started_bytes: u64,
     state: Mutex<State>,
 }
 
 impl Default for Vitals {
     fn default() -> Vitals {
-        Vitals { host: Host::read(), state: Mutex::default() }
+        Vitals { host: Host::read(), started_bytes: Allocated::read().used, state: Mutex::default() }
     }
 }
 
@@ -123,6 +125,11 @@ impl Vitals {
         let mut state = self.state.lock();
         state.note_used(used_bytes, now_ms);
         state.sample
+    }
+
+    /// What the allocator had handed out before the first client came, bytes.
+    pub fn started_bytes(&self) -> u64 {
+        self.started_bytes
     }
 
     /// What does not change.

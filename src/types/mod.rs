@@ -1,8 +1,10 @@
 //! What the data types do: operations on a `Txn`, without a word of protocol. `commands` says them, `encoding` stores them.
 
 pub mod copy;
+pub mod footprint;
 pub mod hash;
 pub mod keys;
+pub mod lcs;
 pub mod list;
 pub mod pick;
 pub mod positions;

@@ -68,6 +68,11 @@ pub fn len(stored: &Stored) -> u64 {
     }
 }
 
+/// How many chunks a chunked string of `len` bytes has, if none is missing.
+pub fn chunks_of(len: u64) -> u64 {
+    chunks::chunks_of(len)
+}
+
 /// Gives the bytes of a range that lies within the string, piece by piece.
 pub fn read(txn: &mut Txn<'_>, stored: &Stored, range: Range<u64>, mut take: impl FnMut(&[u8])) -> Outcome {
     match stored.body() {

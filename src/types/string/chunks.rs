@@ -45,6 +45,11 @@ fn give(chunk: &[u8], within: Range<usize>, take: &mut impl FnMut(&[u8])) {
     take(ZEROS.get(..within.end - known).unwrap_or_default());
 }
 
+/// How many rows a string of `len` bytes has, if none is missing.
+pub(super) fn chunks_of(len: u64) -> u64 {
+    len.div_ceil(CHUNK_BYTES)
+}
+
 /// Gives the bytes of a range in order.
 pub(super) fn read(
     txn: &mut Txn<'_>,

@@ -37,6 +37,8 @@ const STRINGS: &[Entry] = &[
     (4, "{INCR|DECR} <num>", Exact),
     (4, "{INCRBY|DECRBY} <num> <int>", Exact),
     (3, "INCRBYFLOAT <num> <float>", Exact),
+    (3, "LCS {<str>|<num>|<key>} <str> [LEN|IDX [WITHMATCHLEN] [MINMATCHLEN <int>]]", Exact),
+    (1, "LCS <key> <str> [LEN] [IDX] [WITHMATCHLEN] [MINMATCHLEN {0|1|2|-1|x}]", Exact),
 ];
 
 const HASHES: &[Entry] = &[
@@ -191,11 +193,13 @@ const KEYS: &[Entry] = &[
     (2, "SCAN 0 [MATCH <pattern>] [COUNT <scancount>] [TYPE <type>]", Scan),
     (5, "OBJECT ENCODING <key>", Compare::Encoding),
     (1, "OBJECT REFCOUNT <key>", SHARED),
+    (2, "MEMORY USAGE <key> [SAMPLES {0|1|5|-1|x}]", SHARED),
     (1, "OBJECT FREQ <key>", Exact),
     (4, "DBSIZE", Exact),
 ];
 
-/// OBJECT REFCOUNT counts sharers inside Redis, which is nothing a client may rely on: only "there or not" is compared.
+/// OBJECT REFCOUNT counts sharers inside Redis and MEMORY USAGE the bytes of its structures, which is nothing a client may rely on:
+/// only "there or not" is compared.
 const SHARED: Compare = Near(i64::MAX);
 
 const DATABASES: &[Entry] = &[
