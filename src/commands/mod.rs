@@ -14,8 +14,10 @@ pub mod keys;
 pub mod list;
 pub mod list_moves;
 pub mod object;
+mod page;
 pub mod scan;
 pub mod server;
+pub mod set;
 pub mod string;
 pub mod transaction;
 mod wait;
@@ -30,6 +32,7 @@ pub const FAMILIES: &[&[Command]] = &[
     hash::COMMANDS,
     list::COMMANDS,
     list_moves::COMMANDS,
+    set::COMMANDS,
     zset::COMMANDS,
     keys::COMMANDS,
     expire::COMMANDS,

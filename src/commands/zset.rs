@@ -60,7 +60,7 @@ pub const COMMANDS: &[Command] = &family([
         .keys(&[KeySpec::rw(1).update()])
         .group(Group::SortedSet)
         .since("1.2.0")
-        .complexity("O(M*log(N)), M the members added")
+        .complexity("O(log(N)) a member")
         .summary("Adds members with scores to a sorted set, or changes their scores.")
         .syntax(
             "key@0 [condition<NX | XX>^3.0.2] [comparison<GT | LT>^6.2.0] [change=CH^3.0.2] \

@@ -9,8 +9,8 @@
 //! `zset-max-listpack-value`); then OBJECT ENCODING says `skiplist` for good, whatever the form here. Redis' listpack keeps no -0, so
 //! it becomes 0 while the note is 0.
 //!
-//! Read in this order: `change` (ZADD, ZREM), `rows` and `edges` (the spread form), `range` (spans, counts, pops), `combine` (unions and
-//! intersections), `walk` (ZSCAN, ZRANDMEMBER).
+//! Read in this order: `change` (ZADD, ZREM), `rows` and `edges` (the spread form), `range` (spans, counts, ranks), `take` (pops and
+//! removed stretches), `combine` (unions and intersections), `walk` (ZSCAN, ZRANDMEMBER).
 //!
 //! Operations take the head that the caller has loaded. Locks: the caller's key is locked by its command.
 
@@ -19,14 +19,14 @@ mod combine;
 mod edges;
 mod range;
 mod rows;
+mod take;
 mod walk;
 
 pub use change::{Added, Condition, Rule, add, remove};
 pub use combine::{Aggregate, Operation, Source, combine, count_common, load_source};
 pub use edges::Side;
-pub use range::{
-    LexBound, LexRange, ScoreRange, Selection, Window, count, pop, rank, remove_selected, visit_selected,
-};
+pub use range::{LexBound, LexRange, ScoreRange, Selection, Window, count, rank, visit_selected};
+pub use take::{pop, remove_selected};
 pub use walk::{for_each, page, pick};
 
 use crate::encoding::head::{Body, DataType};
@@ -186,7 +186,10 @@ pub fn replace(txn: &mut Txn<'_>, key: &Key, members: &[OwnedPair]) -> Outcome<u
 }
 
 #[cfg(test)]
-mod tests {
+mod tests;
+
+#[cfg(test)]
+mod layout_tests {
     use super::*;
 
     #[test]

@@ -4,12 +4,13 @@
 //! first row from the start would walk over the tombstones of all earlier pops. So the head keeps, for each end:
 //!
 //! - `bound`: no row lies outside of it, but for
-//! - `rows`: the outermost rows, up to four, exact and without a gap.
+//! - `rows`: the outermost rows, exact and without a gap.
 //!
 //! As long as nothing is taken from an end, `rows` is empty there and `bound` is moved outwards by what is added. Once the outermost
-//! row is removed, the next ones are read from `bound` on and kept in `rows` (`types::zset::rows` does it). From then on pops are
-//! answered from `rows`, and whatever is added outside of `bound` goes in there, so that the stretch of tombstones between
-//! a new outermost row and the older ones is never walked.
+//! row is removed, the next few are read from `bound` on and kept in `rows` (`types::zset::rows` does it). From then on pops are
+//! answered from `rows`, and whatever is added outside of `bound` goes in there, too, up to 128 rows or 4 KB: so the stretch of
+//! tombstones between a new outermost row and the older ones is not walked. What is added further in than `bound` leaves the head as
+//! small as it is.
 //!
 //! ```text
 //! extra of a spread sorted set = | rows of the low end 1 | low bound | low rows ... | high bound | high rows ... |
@@ -24,8 +25,11 @@ use crate::encoding::packed::{Entries, write_entry};
 use crate::encoding::row::{RowKey, successor};
 use smallvec::SmallVec;
 
-/// Rows kept for one end: so many pops need no scan.
-pub const ROWS_MAX: usize = 4;
+/// Rows read at a time: so many pops need no scan.
+pub const ROWS_READ: usize = 4;
+/// Most rows kept for one end, and their bytes: what is added outside of the bound.
+const ROWS_MAX: usize = 128;
+const ROWS_BYTES_MAX: usize = 4096;
 /// Longest element (score and member) kept as it is.
 pub const ELEMENT_LEN_MAX: usize = 72;
 
@@ -43,7 +47,7 @@ pub enum Side {
 pub struct Edge {
     side: Side,
     bound: RowKey,
-    rows: SmallVec<[RowKey; ROWS_MAX]>,
+    rows: SmallVec<[RowKey; ROWS_READ]>,
     stale: bool,
 }
 
@@ -76,6 +80,12 @@ impl Edge {
         self.stale
     }
 
+    fn is_too_large(&self) -> bool {
+        self.rows.len() > ROWS_MAX
+            || (self.rows.len() * ELEMENT_LEN_MAX > ROWS_BYTES_MAX
+                && self.rows.iter().map(|row| row.len()).sum::<usize>() > ROWS_BYTES_MAX)
+    }
+
     fn is_outside(&self, element: &[u8]) -> bool {
         match self.side {
             Side::Low => *element < self.bound[..],
@@ -99,7 +109,7 @@ impl Edge {
             let before = self.rows.iter().take_while(|row| comes_before(self.side, row, element)).count();
             self.rows.insert(before, RowKey::from_slice(element));
             self.stale = false;
-            if self.rows.len() > ROWS_MAX
+            while self.is_too_large()
                 && let Some(dropped) = self.rows.pop()
             {
                 self.bound = bound_around(self.side, &dropped);
@@ -139,12 +149,12 @@ impl Edge {
         self.stale |= self.rows.is_empty() && (touched || known > 0);
     }
 
-    /// The rows found from the bound on, outermost first: up to `ROWS_MAX` and one more.
+    /// The rows found from the bound on, outermost first: up to `ROWS_READ` and one more.
     pub fn refill(&mut self, found: &[RowKey]) {
         self.stale = false;
         self.rows.clear();
         for (at, element) in found.iter().enumerate() {
-            if at == ROWS_MAX || element.len() > ELEMENT_LEN_MAX {
+            if at == ROWS_READ || element.len() > ELEMENT_LEN_MAX {
                 self.bound = bound_around(self.side, element);
                 return;
             }
@@ -253,6 +263,19 @@ mod tests {
         }
     }
 
+    #[test]
+    fn an_end_that_overflows_keeps_the_outermost_and_a_tight_bound() {
+        for (len, kept) in [(10, ROWS_MAX), (70, ROWS_BYTES_MAX / 70)] {
+            let element = |number: u32| format!("{number:0len$}").into_bytes();
+            let mut low = Edge::at(Side::Low, &element(500));
+            low.remove(&element(500));
+            (0..400).rev().for_each(|number| low.add(&element(number)));
+            assert_eq!(low.rows.len(), kept);
+            assert_eq!(low.rows[0][..], element(0)[..]);
+            assert_eq!(low.bound[..], element(kept as u32)[..]);
+        }
+    }
+
     /// Every promise an edge makes about the rows that are there.
     fn assert_true(edge: &Edge, model: &BTreeSet<Vec<u8>>) {
         let outermost: Vec<&Vec<u8>> = match edge.side {
@@ -276,8 +299,12 @@ mod tests {
         for round in 0..400 {
             let mut model = BTreeSet::from([b"mmmmmmmm".to_vec()]);
             let mut edges = [Side::Low, Side::High].map(|side| Edge::at(side, b"mmmmmmmm"));
-            for _ in 0..60 {
+            for _ in 0..if round % 7 == 0 { 1000 } else { 60 } {
                 let mut element = vec![b'a' + rng.below(20) as u8; 8];
+                if round % 7 == 0 {
+                    // Many different ones, so that an end overflows.
+                    element[7] = rng.below(256) as u8;
+                }
                 if round % 2 == 1 && rng.below(3) == 0 {
                     element.resize(80, b'x');
                     element.push(b'a' + rng.below(3) as u8);

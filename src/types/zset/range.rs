@@ -1,20 +1,17 @@
-//! Stretches of a sorted set: members between two ranks, scores or names, read, counted, removed, popped; and a member's rank.
+//! Stretches of a sorted set: members between two ranks, scores or names, read and counted; and a member's rank.
 //!
 //! A selection is brought to a *span*: of a packed sorted set the positions from and to, of a spread one the score rows from and to.
 //! Scores are bounds of rows at once. So are names if all scores are equal, which the ends in the head tell; if they are not, Redis
 //! goes through the members from one end until the first name that fits, and so does this, on the pool. Ranks, and long offsets into
 //! a span, are asked of the keyspace (`Txn::rank`, `Txn::row_at`).
 
-use super::edges::Side;
 use super::rows::Rows;
-use super::{Pair, Unfinished, len, read_packed, save_all, score};
+use super::{Pair, len, read_packed, score};
 use crate::encoding::Family;
 use crate::encoding::head::Body;
 use crate::encoding::row::{PLACE_LEN, RowKey};
-use crate::encoding::score::{
-    decode_score, order_of, read_score_row, row_at_order, score_of, score_row, split_element,
-};
-use crate::keyspace::{Direction, Key, Mode, Outcome, Stop, Stored, Txn, WORKER_STEPS_MAX};
+use crate::encoding::score::{order_of, read_score_row, row_at_order, score_of, score_row, split_element};
+use crate::keyspace::{Direction, Mode, Outcome, Stop, Stored, Txn, WORKER_STEPS_MAX};
 use std::ops::{ControlFlow, Range};
 
 /// Longer offsets into a span are found by rank.
@@ -179,7 +176,7 @@ impl<'a> NameSearch<'a> {
 }
 
 /// The positions of the selected members of a packed sorted set.
-fn packed_span(pairs: &[Pair<'_>], selection: Selection<'_>, reversed: bool) -> Range<usize> {
+pub(super) fn packed_span(pairs: &[Pair<'_>], selection: Selection<'_>, reversed: bool) -> Range<usize> {
     let count = pairs.len();
     match selection {
         Selection::Ranks(start, stop) => {
@@ -212,9 +209,9 @@ fn packed_span(pairs: &[Pair<'_>], selection: Selection<'_>, reversed: bool) -> 
 }
 
 /// Score rows from `lower` (included) to `upper` (excluded).
-struct Span {
-    lower: RowKey,
-    upper: RowKey,
+pub(super) struct Span {
+    pub lower: RowKey,
+    pub upper: RowKey,
 }
 
 impl Span {
@@ -224,7 +221,7 @@ impl Span {
 }
 
 /// The rows of the selected members; none for none. Ranks are cut by the caller's window and not here.
-fn rows_span(
+pub(super) fn rows_span(
     txn: &mut Txn<'_>,
     rows: &Rows,
     selection: Selection<'_>,
@@ -281,7 +278,7 @@ fn at_rank(txn: &mut Txn<'_>, rows: &Rows, rank: u64) -> Outcome<RowKey> {
     found.ok_or_else(|| Stop::Unavailable("a sorted set has fewer members than its head counts".to_owned()))
 }
 
-fn row_behind(mut row: RowKey) -> RowKey {
+pub(super) fn row_behind(mut row: RowKey) -> RowKey {
     row.push(0);
     row
 }
@@ -399,7 +396,7 @@ pub fn rank(
 }
 
 /// How many members a window shows of a selection of ranks; without bound for other selections.
-fn members_max(selection: Selection<'_>, window: Window, count: u64) -> u64 {
+pub(super) fn members_max(selection: Selection<'_>, window: Window, count: u64) -> u64 {
     match selection {
         Selection::Ranks(start, stop) => {
             let range = ranks(start, stop, count, window.reversed);
@@ -471,7 +468,7 @@ fn skip_by_rank(txn: &mut Txn<'_>, rows: &Rows, span: &mut Span, window: Window)
 }
 
 /// Goes through the rows of a span. A worker that finds too many leaves them to the pool.
-fn walk(
+pub(super) fn walk(
     txn: &mut Txn<'_>,
     span: &Span,
     reversed: bool,
@@ -494,141 +491,6 @@ fn walk(
         seen += 1;
         Ok(if seen >= end { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })
-}
-
-/// Removes the selected members. A sorted set without members is no more. Gives how many.
-pub fn remove_selected(
-    txn: &mut Txn<'_>,
-    key: &Key,
-    stored: &Stored,
-    selection: Selection<'_>,
-) -> Outcome<u64> {
-    let head = Unfinished::of(Some(stored));
-    match stored.body() {
-        Body::Whole(bytes) => {
-            let mut pairs = read_packed(bytes)?;
-            let span = packed_span(&pairs, selection, false);
-            let removed = span.len();
-            pairs.drain(span);
-            if pairs.is_empty() {
-                txn.delete(key)?;
-            } else if removed > 0 {
-                save_all(txn, key, head, &pairs)?;
-            }
-            Ok(removed as u64)
-        }
-        Body::Spread(spread) => {
-            let mut rows = Rows::decode(spread)?;
-            let Some(span) = rows_span(txn, &rows, selection, false)? else { return Ok(0) };
-            let members_max = members_max(selection, Window::ALL, rows.count);
-            let members = take_rows(txn, key, &mut rows, &span, false, members_max)?;
-            if !members.is_empty() {
-                rows.save(txn, key, head)?;
-            }
-            Ok(members.len() as u64)
-        }
-    }
-}
-
-/// Rows that were removed.
-type Removed = Vec<(f64, Vec<u8>)>;
-
-/// Removes up to `members_max` rows from one end of a span. The head is still to be saved.
-fn take_rows(
-    txn: &mut Txn<'_>,
-    key: &Key,
-    rows: &mut Rows,
-    span: &Span,
-    reversed: bool,
-    members_max: u64,
-) -> Outcome<Removed> {
-    let mut removed = Removed::new();
-    walk(txn, span, reversed, 0, members_max, |member, score| removed.push((score, member.to_vec())))?;
-    for (score, member) in &removed {
-        rows.delete(txn, key, *score, member)?;
-    }
-    if let (Some(first), Some(last)) = (removed.first(), removed.last()) {
-        let (low, high) = if reversed { (last, first) } else { (first, last) };
-        let low = score_row(&rows.place, low.0, &low.1);
-        let high = row_behind(score_row(&rows.place, high.0, &high.1));
-        rows.forget_between(&low, &high);
-    }
-    Ok(removed)
-}
-
-/// Takes up to `count` members from an end, showing each to `visit`, the outermost first.
-pub fn pop(
-    txn: &mut Txn<'_>,
-    key: &Key,
-    stored: &Stored,
-    side: Side,
-    count: u64,
-    mut visit: impl FnMut(&[u8], f64),
-) -> Outcome {
-    let count = count.min(len(stored)?);
-    if count == 0 {
-        return Ok(());
-    }
-    txn.expect_work(count)?;
-    let head = Unfinished::of(Some(stored));
-    match stored.body() {
-        Body::Whole(bytes) => {
-            let mut pairs = read_packed(bytes)?;
-            for _ in 0..count {
-                let popped = match side {
-                    Side::Low if pairs.is_empty() => None,
-                    Side::Low => Some(pairs.remove(0)),
-                    Side::High => pairs.pop(),
-                };
-                if let Some((score, member)) = popped {
-                    visit(member, score);
-                }
-            }
-            if pairs.is_empty() {
-                txn.delete(key)?;
-                return Ok(());
-            }
-            save_all(txn, key, head, &pairs)
-        }
-        Body::Spread(spread) => {
-            let mut rows = Rows::decode(spread)?;
-            let known = match side {
-                Side::Low => rows.low.rows(),
-                Side::High => rows.high.rows(),
-            };
-            if known.len() as u64 >= count {
-                let known = known.iter().take(count as usize).cloned().collect::<Vec<_>>();
-                for element in known {
-                    pop_known(txn, key, &mut rows, &element, &mut visit)?;
-                }
-            } else {
-                let (lower, upper) = rows.limits();
-                let span = Span { lower, upper };
-                let taken = take_rows(txn, key, &mut rows, &span, side == Side::High, count)?;
-                taken.iter().for_each(|(score, member)| visit(member, *score));
-            }
-            rows.save(txn, key, head)
-        }
-    }
-}
-
-/// Takes a member that the head names.
-fn pop_known(
-    txn: &mut Txn<'_>,
-    key: &Key,
-    rows: &mut Rows,
-    element: &[u8],
-    visit: &mut dyn FnMut(&[u8], f64),
-) -> Outcome {
-    let (order, member) = split_element(element)?;
-    let mut score = score_of(order);
-    if score == 0.0 {
-        // Its sign is not in its order.
-        let row = rows.place.field_row(txn.keyspace().seed(), member);
-        score = txn.element(Family::Member, &row)?.as_deref().map_or(Ok(score), decode_score)?;
-    }
-    visit(member, score);
-    rows.delete(txn, key, score, member)
 }
 
 #[cfg(test)]

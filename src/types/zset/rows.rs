@@ -1,6 +1,6 @@
 //! The spread form: changes of the two rows of a member, and of what the head says about them.
 
-use super::edges::{Edge, ROWS_MAX, Side, read_edges, write_edges};
+use super::edges::{Edge, ROWS_READ, Side, read_edges, write_edges};
 use super::{Pair, Unfinished};
 use crate::encoding::head::{Body, Spread};
 use crate::encoding::row::{PLACE_LEN, Place, RowKey};
@@ -124,15 +124,15 @@ impl Rows {
     }
 }
 
-/// The elements of the first rows of a span in a direction: as many as an edge keeps, and one more.
+/// The elements of the first rows of a span in a direction: as many as an end is refilled with, and one more.
 fn outermost(txn: &mut Txn<'_>, lower: &[u8], upper: &[u8], direction: Direction) -> Outcome<Vec<RowKey>> {
-    let mut found = Vec::with_capacity(ROWS_MAX + 1);
+    let mut found = Vec::with_capacity(ROWS_READ + 1);
     if lower >= upper {
         return Ok(found);
     }
     txn.scan(Family::Score, lower, upper, direction, |row, _| {
         found.push(RowKey::from_slice(element_of(row)));
-        Ok(if found.len() > ROWS_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        Ok(if found.len() > ROWS_READ { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })?;
     Ok(found)
 }

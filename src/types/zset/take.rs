@@ -1,0 +1,144 @@
+//! Taking members out: stretches (ZREMRANGEBY..), and pops from either end.
+//!
+//! A pop of no more members than the head names reads no score row at all; else the rows are scanned from the end inwards.
+
+use super::edges::Side;
+use super::range::{Selection, Span, Window, members_max, packed_span, row_behind, rows_span, walk};
+use super::rows::Rows;
+use super::{OwnedPair, Unfinished, len, read_packed, save_all};
+use crate::encoding::Family;
+use crate::encoding::head::Body;
+use crate::encoding::score::{decode_score, score_of, score_row, split_element};
+use crate::keyspace::{Key, Outcome, Stored, Txn};
+
+/// Removes the selected members. A sorted set without members is no more. Gives how many.
+pub fn remove_selected(
+    txn: &mut Txn<'_>,
+    key: &Key,
+    stored: &Stored,
+    selection: Selection<'_>,
+) -> Outcome<u64> {
+    let head = Unfinished::of(Some(stored));
+    match stored.body() {
+        Body::Whole(bytes) => {
+            let mut pairs = read_packed(bytes)?;
+            let span = packed_span(&pairs, selection, false);
+            let removed = span.len();
+            pairs.drain(span);
+            if pairs.is_empty() {
+                txn.delete(key)?;
+            } else if removed > 0 {
+                save_all(txn, key, head, &pairs)?;
+            }
+            Ok(removed as u64)
+        }
+        Body::Spread(spread) => {
+            let mut rows = Rows::decode(spread)?;
+            let Some(span) = rows_span(txn, &rows, selection, false)? else { return Ok(0) };
+            let members_max = members_max(selection, Window::ALL, rows.count);
+            let members = take_rows(txn, key, &mut rows, &span, false, members_max)?;
+            if !members.is_empty() {
+                rows.save(txn, key, head)?;
+            }
+            Ok(members.len() as u64)
+        }
+    }
+}
+
+/// Removes up to `members_max` rows from one end of a span. The head is still to be saved.
+fn take_rows(
+    txn: &mut Txn<'_>,
+    key: &Key,
+    rows: &mut Rows,
+    span: &Span,
+    reversed: bool,
+    members_max: u64,
+) -> Outcome<Vec<OwnedPair>> {
+    let mut removed = Vec::new();
+    walk(txn, span, reversed, 0, members_max, |member, score| removed.push((score, member.to_vec())))?;
+    for (score, member) in &removed {
+        rows.delete(txn, key, *score, member)?;
+    }
+    if let (Some(first), Some(last)) = (removed.first(), removed.last()) {
+        let (low, high) = if reversed { (last, first) } else { (first, last) };
+        let low = score_row(&rows.place, low.0, &low.1);
+        let high = row_behind(score_row(&rows.place, high.0, &high.1));
+        rows.forget_between(&low, &high);
+    }
+    Ok(removed)
+}
+
+/// Takes up to `count` members from an end, showing each to `visit`, the outermost first.
+pub fn pop(
+    txn: &mut Txn<'_>,
+    key: &Key,
+    stored: &Stored,
+    side: Side,
+    count: u64,
+    mut visit: impl FnMut(&[u8], f64),
+) -> Outcome {
+    let count = count.min(len(stored)?);
+    if count == 0 {
+        return Ok(());
+    }
+    txn.expect_work(count)?;
+    let head = Unfinished::of(Some(stored));
+    match stored.body() {
+        Body::Whole(bytes) => {
+            let mut pairs = read_packed(bytes)?;
+            for _ in 0..count {
+                let popped = match side {
+                    Side::Low if pairs.is_empty() => None,
+                    Side::Low => Some(pairs.remove(0)),
+                    Side::High => pairs.pop(),
+                };
+                if let Some((score, member)) = popped {
+                    visit(member, score);
+                }
+            }
+            if pairs.is_empty() {
+                txn.delete(key)?;
+                return Ok(());
+            }
+            save_all(txn, key, head, &pairs)
+        }
+        Body::Spread(spread) => {
+            let mut rows = Rows::decode(spread)?;
+            let known = match side {
+                Side::Low => rows.low.rows(),
+                Side::High => rows.high.rows(),
+            };
+            if known.len() as u64 >= count {
+                let known = known.iter().take(count as usize).cloned().collect::<Vec<_>>();
+                for element in known {
+                    pop_known(txn, key, &mut rows, &element, &mut visit)?;
+                }
+            } else {
+                let (lower, upper) = rows.limits();
+                let span = Span { lower, upper };
+                let taken = take_rows(txn, key, &mut rows, &span, side == Side::High, count)?;
+                taken.iter().for_each(|(score, member)| visit(member, *score));
+            }
+            rows.save(txn, key, head)
+        }
+    }
+}
+
+/// Takes a member that the head names.
+fn pop_known(
+    txn: &mut Txn<'_>,
+    key: &Key,
+    rows: &mut Rows,
+    element: &[u8],
+    visit: &mut dyn FnMut(&[u8], f64),
+) -> Outcome {
+    let (order, member) = split_element(element)?;
+    let mut score = score_of(order);
+    if score == 0.0 {
+        // Its sign is not in its order.
+        let row = rows.place.field_row(txn.keyspace().seed(), member);
+        score = txn.element(Family::Member, &row)?.as_deref().map_or(Ok(score), decode_score)?;
+    }
+    visit(member, score);
+    rows.delete(txn, key, score, member)
+}
