@@ -20,6 +20,7 @@ pub mod memory;
 pub mod object;
 mod page;
 pub mod scan;
+pub mod script;
 pub mod server;
 pub mod set;
 pub mod string;
@@ -51,6 +52,7 @@ pub const FAMILIES: &[&[Command]] = &[
     config::COMMANDS,
     info::COMMANDS,
     server::COMMANDS,
+    script::COMMANDS,
     debug::COMMANDS,
     memory::COMMANDS,
     lolwut::COMMANDS,

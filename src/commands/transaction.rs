@@ -8,11 +8,12 @@
 //! Locks: EXEC holds those of all its commands' keys, and shared ones on the watched keys: a change of a watched key is either
 //! seen here, by the session's flag, or comes after.
 
+use crate::dispatch::apart::{error_in, run_apart};
 use crate::dispatch::keyspec::KeySpec;
 use crate::dispatch::spec::Flag::{AllowBusy, Fast, Loading, NoScript, ReadOnly, SkipSlowlog, Stale};
 use crate::dispatch::spec::{Group, family};
-use crate::dispatch::{Call, Command, Handler};
-use crate::keyspace::{Error, Outcome, Stop, TimeoutReply, fail};
+use crate::dispatch::{Call, Command};
+use crate::keyspace::{Outcome, Stop, fail};
 use crate::resp::{Args, Proto, Reply};
 use crate::session::{Effect, Watched};
 
@@ -105,11 +106,6 @@ fn exec<'c>(call: &mut Call<'c>, reply: &mut Reply<'_>) -> Outcome {
     ended
 }
 
-/// The text of a reply that is an error.
-fn error_in(reply: &[u8]) -> Option<Box<[u8]>> {
-    reply.strip_prefix(b"-")?.split(|&byte| byte == b'\r').next().map(Box::from)
-}
-
 /// Runs one queued command and writes its element of the reply. Gives the command's number.
 fn exec_one<'c>(call: &mut Call<'c>, args: Args<'c>, reply: &mut Reply<'_>) -> Outcome<usize> {
     let entry = call.node.table.find(args).ok();
@@ -139,37 +135,6 @@ fn proto_of(call: &Call<'_>, first: Proto) -> Proto {
         _ => None,
     });
     chosen.unwrap_or(first)
-}
-
-/// Runs a command such that its failure is its own: its writes, effects and reply are taken back, the error is its reply.
-fn run_apart(call: &mut Call<'_>, handler: Handler, reply: &mut Reply<'_>) -> Outcome {
-    let (before, effects_len, reply_len) = (call.txn.savepoint(), call.effects.len(), reply.len());
-    match handler(call, reply) {
-        Ok(()) => Ok(()),
-        Err(Stop::Error(error)) => {
-            call.txn.rewind(&before);
-            call.effects.truncate(effects_len);
-            reply.truncate(reply_len);
-            write_error(reply, &error);
-            Ok(())
-        }
-        // A command that would wait answers at once as if its time were up.
-        Err(Stop::Wait(wait)) => {
-            call.txn.rewind(&before);
-            call.effects.truncate(effects_len);
-            reply.truncate(reply_len);
-            match wait.on_timeout {
-                TimeoutReply::NullArray => reply.null_array(),
-                TimeoutReply::Null => reply.null(),
-            }
-            Ok(())
-        }
-        Err(stop) => Err(stop),
-    }
-}
-
-fn write_error(reply: &mut Reply<'_>, error: &Error) {
-    reply.error_bytes(&error.to_bytes());
 }
 
 fn watch(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {

@@ -7,6 +7,7 @@ use crate::base::random::Rng;
 use crate::config::{Config, LogLevel};
 use crate::keyspace::Keyspace;
 use crate::metrics::vitals::Vitals;
+use crate::script::Scripts;
 use crate::session::{Clients, ShutdownMode};
 use parking_lot::Mutex;
 use std::path::PathBuf;
@@ -58,6 +59,31 @@ pub struct Node {
     pub set_log_level: OnceLock<SetLogLevel>,
     shutdown: Mutex<Option<ShutdownMode>>,
     shutdown_wanted: Notify,
+    /// The Lua scripts it knows.
+    pub scripts: Scripts,
+    /// The kill switches of scripts that run off the workers.
+    running_scripts: Mutex<Vec<Arc<AtomicBool>>>,
+}
+
+/// A script that runs; dropped, it has ended.
+pub struct RunningScript<'n> {
+    node: &'n Node,
+    killed: Option<Arc<AtomicBool>>,
+}
+
+impl RunningScript<'_> {
+    /// SCRIPT KILL has come.
+    pub fn is_killed(&self) -> bool {
+        self.killed.as_ref().is_some_and(|killed| killed.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for RunningScript<'_> {
+    fn drop(&mut self) {
+        if let Some(killed) = &self.killed {
+            self.node.running_scripts.lock().retain(|other| !Arc::ptr_eq(other, killed));
+        }
+    }
 }
 
 /// What INFO says of saving.
@@ -128,6 +154,22 @@ impl LoopLag {
 }
 
 impl Node {
+    /// A script begins; with `can_be_killed`, SCRIPT KILL finds it.
+    pub fn begin_script(&self, can_be_killed: bool) -> RunningScript<'_> {
+        let killed = can_be_killed.then(|| Arc::new(AtomicBool::new(false)));
+        if let Some(killed) = &killed {
+            self.running_scripts.lock().push(Arc::clone(killed));
+        }
+        RunningScript { node: self, killed }
+    }
+
+    /// Ends every script that can be killed. False when there is none.
+    pub fn kill_scripts(&self) -> bool {
+        let running = self.running_scripts.lock();
+        running.iter().for_each(|killed| killed.store(true, Ordering::Relaxed));
+        !running.is_empty()
+    }
+
     /// A node that is about to serve.
     pub fn new(table: Table, config: Arc<Config>, keyspace: Keyspace, clock: Clock, workers: usize) -> Node {
         Node {
@@ -150,6 +192,8 @@ impl Node {
             clock,
             shutdown: Mutex::new(None),
             shutdown_wanted: Notify::new(),
+            scripts: Scripts::new(),
+            running_scripts: Mutex::default(),
         }
     }
 

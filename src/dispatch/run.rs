@@ -237,21 +237,23 @@ fn has_flag(node: &Node, request: &Request<'_>, flag: Flag) -> bool {
 fn make_plan(node: &Node, request: &Request<'_>, plan: &mut LockPlan) {
     plan.clear();
     let seed = node.keyspace.seed();
+    // A script takes what it comes upon exclusively, and could not take what it already shares.
+    let reaches = has_flag(node, request, Flag::Reaches);
     let is_exec = request.entry.name == "exec";
     if !is_exec {
         for key in request.entry.spec.lock_keys(request.args) {
             let position = Position::of_key(seed, request.args.at(key.index as usize));
-            plan.add(StripeId::of(position), key.access == KeyAccess::Write);
+            plan.add(StripeId::of(position), reaches || key.access == KeyAccess::Write);
         }
     } else {
         for_each_command(node, request, |entry, args| {
             for key in entry.spec.lock_keys(args) {
                 let position = Position::of_key(seed, args.at(key.index as usize));
-                plan.add(StripeId::of(position), key.access == KeyAccess::Write);
+                plan.add(StripeId::of(position), reaches || key.access == KeyAccess::Write);
             }
         });
         for watched in &request.session.watched {
-            plan.add(StripeId::of(Position::of_key(seed, &watched.name)), false);
+            plan.add(StripeId::of(Position::of_key(seed, &watched.name)), reaches);
         }
     }
     plan.seal();

@@ -13,6 +13,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("config", &["base"]),
     ("metrics", &["base", "config"]),
     ("resp", &["base"]),
+    ("script", &["base", "resp"]),
     ("encoding", &["base"]),
     ("store", &["base", "config", "metrics", "encoding"]),
     ("hot", &["base", "config", "metrics", "encoding"]),
@@ -24,14 +25,14 @@ const LAYERS: &[(&str, &[&str])] = &[
         "dispatch",
         &[
             "base", "config", "metrics", "resp", "encoding", "store", "waiters", "keyspace", "types",
-            "session",
+            "session", "script",
         ],
     ),
     (
         "commands",
         &[
             "base", "config", "metrics", "resp", "encoding", "hot", "waiters", "keyspace", "types",
-            "session", "dispatch",
+            "session", "dispatch", "script",
         ],
     ),
     (
