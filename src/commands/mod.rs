@@ -18,8 +18,10 @@ pub mod list_moves;
 pub mod lolwut;
 pub mod memory;
 pub mod object;
+mod page;
 pub mod scan;
 pub mod server;
+pub mod set;
 pub mod string;
 pub mod transaction;
 mod wait;
@@ -35,6 +37,7 @@ pub const FAMILIES: &[&[Command]] = &[
     hash::COMMANDS,
     list::COMMANDS,
     list_moves::COMMANDS,
+    set::COMMANDS,
     zset::COMMANDS,
     keys::COMMANDS,
     expire::COMMANDS,

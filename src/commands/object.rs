@@ -7,11 +7,11 @@ use crate::dispatch::keyspec::KeySpec;
 use crate::dispatch::spec::Flag::{Loading, ReadOnly, Stale};
 use crate::dispatch::spec::{Group, family};
 use crate::dispatch::{Call, Command, docs};
-use crate::encoding::head::{Body, DataType};
+use crate::encoding::head::DataType;
 use crate::hot::Policy;
 use crate::keyspace::{Key, Outcome, Stored, fail};
 use crate::resp::Reply;
-use crate::types::{hash, list, string, zset};
+use crate::types::{hash, list, set, string, zset};
 
 /// The commands of this family.
 pub const COMMANDS: &[Command] = &family([Command::container("object", OBJECT_SUBCOMMANDS)
@@ -89,13 +89,11 @@ fn object_encoding(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
 
 /// What OBJECT ENCODING answers.
 pub(super) fn encoding_name(stored: &Stored) -> &'static str {
-    let whole = matches!(stored.body(), Body::Whole(_));
     match stored.data_type() {
         DataType::String => string::object_encoding(stored),
         DataType::Hash => hash::object_encoding(stored),
         DataType::List => list::object_encoding(stored),
-        DataType::Set if whole => "listpack",
-        DataType::Set => "hashtable",
+        DataType::Set => set::object_encoding(stored),
         DataType::Zset => zset::object_encoding(stored),
         DataType::Stream => "stream",
     }

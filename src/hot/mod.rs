@@ -5,15 +5,18 @@
 //! deletes nothing. A key is hashed once; the hash picks the shard and the place within it.
 //!
 //! Files, in reading order: `entry` (a row and its charge), `lru` and `lfu` (which row leaves first),
-//! `shard` (budget and counters), this one (shards, locks, live settings).
+//! `shard` (budget and counters), this one (shards, locks, live settings); `ranks` (decoded helpers that
+//! live here beside the rows, on the same budget).
 //!
 //! Lock rule: one mutex per shard, held for one probe and never while another is taken; only `set_budget`,
 //! when it brings more shards into use, holds all of them, in index order. `settings` comes before any
-//! shard. Callers may hold what they like: nothing here waits for anything but these mutexes.
+//! shard; the mutexes of `ranks` come after `settings` and are never held with a shard's. Callers may hold
+//! what they like: nothing here waits for anything but these mutexes.
 
 mod entry;
 mod lfu;
 mod lru;
+pub mod ranks;
 mod shard;
 #[cfg(test)]
 mod tests;
@@ -27,12 +30,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use entry::{Key, Probe, Value};
+use ranks::{Ranks, SharedIndex};
 use shard::Shard;
 
 /// The number of shards, a power of two.
 const SHARDS: usize = 64;
 /// Of these, as many are in use as have at least this share of the budget each (but one at least).
 const SHARE_BYTES_MIN: usize = 128 << 10;
+
+/// The rows' share follows what the helpers take in steps of one part in this many of the budget.
+const HELPER_STEPS: usize = 256;
 
 /// Which row leaves first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +122,9 @@ pub struct HotTier {
     mask: AtomicUsize,
     hasher: RandomState,
     clock: Clock,
+    ranks: Ranks,
+    /// What is kept back from the rows for the helpers.
+    helper_bytes: AtomicUsize,
     settings: Mutex<Settings>,
 }
 
@@ -141,6 +151,8 @@ impl HotTier {
             mask: AtomicUsize::new(used - 1),
             hasher: RandomState::with_seeds(seeds[0], seeds[1], seeds[2], seeds[3]),
             clock,
+            ranks: Ranks::new(budget_bytes),
+            helper_bytes: AtomicUsize::new(0),
             settings: Mutex::new(Settings { budget_bytes, policy }),
         }
     }
@@ -190,6 +202,8 @@ impl HotTier {
             let old = shard.0.lock().take(settings.policy);
             drop(old);
         }
+        self.ranks.clear();
+        self.share_out(&settings);
     }
 
     /// Changes the budget. A smaller one leaves a debt, which later puts and [`HotTier::shrink_step`] pay
@@ -198,14 +212,40 @@ impl HotTier {
     pub fn set_budget(&self, bytes: usize) {
         let mut settings = self.settings.lock();
         settings.budget_bytes = bytes;
+        self.ranks.set_budget(bytes);
         let used = self.mask.load(Ordering::Relaxed) + 1;
         if shards_for(bytes) > used {
             self.spread(shards_for(bytes), bytes);
-            return;
         }
+        self.share_out(&settings);
+    }
+
+    /// Gives each shard its share of what the helpers leave of the budget.
+    fn share_out(&self, settings: &Settings) {
+        let step = (settings.budget_bytes / HELPER_STEPS).max(1);
+        let helper_bytes = self.ranks.bytes().next_multiple_of(step);
+        self.helper_bytes.store(helper_bytes, Ordering::Relaxed);
+        let used = self.mask.load(Ordering::Relaxed) + 1;
         for shard in &self.shards {
-            shard.0.lock().set_share(bytes / used);
+            shard.0.lock().set_share(settings.budget_bytes.saturating_sub(helper_bytes) / used);
         }
+    }
+
+    /// The rank indexes that live here.
+    pub fn ranks(&self) -> &Ranks {
+        &self.ranks
+    }
+
+    /// Says how large an index has become. False if it could not be kept.
+    pub fn charge_rank_index(&self, name: &[u8], index: &SharedIndex) -> bool {
+        let index_bytes = index.lock().bytes();
+        let kept = self.ranks.charge(name, index, index_bytes);
+        // The step is small beside the budget, and the shares need not follow every byte.
+        let (shared_out, bytes) = (self.helper_bytes.load(Ordering::Relaxed), self.ranks.bytes());
+        if bytes > shared_out || bytes * 2 < shared_out {
+            self.share_out(&self.settings.lock());
+        }
+        kept
     }
 
     /// Changes the policy and keeps the rows. In proportion to their number, a shard at a time.
@@ -267,9 +307,9 @@ impl HotTier {
         self.shard(&probe).set_counter(&probe, frequency, now_s);
     }
 
-    /// The charge of all entries.
+    /// The charge of all entries and helpers.
     pub fn bytes(&self) -> usize {
-        self.shards.iter().map(|shard| shard.0.lock().bytes()).sum()
+        self.shards.iter().map(|shard| shard.0.lock().bytes()).sum::<usize>() + self.ranks.bytes()
     }
 
     /// The number of entries, the known absent included.

@@ -213,6 +213,8 @@ impl Txn<'_> {
     /// Tells memory what the disk now says.
     fn apply(&mut self, consequences: &Consequences, sequence: u64) {
         let keyspace = self.keyspace;
+        // First: it asks the hot tier what was there before.
+        self.count_ranks(consequences.dead.iter().map(|dead| (dead.data_type, dead.place)));
         for state in &mut self.scratch.states {
             // Nobody else holds an old value now, so that the hot tier can write over it.
             state.before = None;

@@ -8,8 +8,8 @@
 //! Runs on the pool. Reads hide due keys at once, so the expirer is about space, DBSIZE and events, not about truth.
 
 use super::stripes::StripeId;
-use super::txn::{Mode, NewHead, RunIdentity, Scratch};
-use super::{Holder, Keyspace, LockPlan, Outcome, Stop};
+use super::txn::{Mode, NewHead, RunIdentity};
+use super::{Holder, Keyspace, LockPlan, Outcome, Scratch, Stop};
 use crate::encoding::Family;
 use crate::encoding::row::{RowKey, split_head_row};
 use crate::encoding::ttl::{hint_bound, split_hint_row};

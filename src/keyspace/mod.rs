@@ -18,6 +18,7 @@ pub mod gc;
 mod model_tests;
 mod overlay;
 mod ranks;
+mod scratch;
 mod stripes;
 #[cfg(test)]
 pub mod testbed;
@@ -31,9 +32,11 @@ pub use error::{Error, Outcome, Stop, TimeoutReply, Wait, fail};
 pub use figures::Figures;
 pub use gate::{Alone, Gate, Inside};
 pub use gathering::{Gathering, Taken};
+pub use ranks::Indexing;
+pub use scratch::{Savepoint, Scratch};
 pub use stripes::{Held, Holder, LockPlan, StripeId, Stripes};
 pub use tuning::Tuning;
-pub use txn::{KEY_LEN_MAX, Key, Mode, NewHead, RunIdentity, Savepoint, Scratch, Stored, Txn};
+pub use txn::{KEY_LEN_MAX, Key, Mode, NewHead, RunIdentity, Stored, Txn};
 pub use watch::{WatchFlag, Watches};
 
 pub use crate::store::Direction;

@@ -19,6 +19,8 @@ struct Entry {
     value: Option<Range<usize>>,
     previous: u32,
     superseded: bool,
+    /// Whether the row was there before the run, as the first who wrote it knew.
+    was_there: Option<bool>,
 }
 
 /// The rows a run has written.
@@ -35,6 +37,19 @@ pub struct Overlay {
 pub struct Mark {
     entries: usize,
     arena: usize,
+}
+
+/// What a run did to a row, all in all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change<'o> {
+    /// The row's family.
+    pub family: Family,
+    /// Its key.
+    pub row: &'o [u8],
+    /// Whether it was there before the run, as the first who wrote it knew.
+    pub was_there: Option<bool>,
+    /// The run leaves it there.
+    pub present: bool,
 }
 
 /// A written row: its family, key, and value unless removed.
@@ -74,7 +89,7 @@ impl Overlay {
         let start = self.arena.len();
         write(&mut self.arena);
         let value = start..self.arena.len();
-        self.push(family, row, Some(value));
+        self.push(family, row, Some(value), None);
     }
 
     /// Sets a row.
@@ -82,10 +97,17 @@ impl Overlay {
         self.put_with(family, row, |out| out.extend_from_slice(value));
     }
 
-    /// Removes a row.
+    /// Sets a row that is not there.
+    pub fn insert(&mut self, family: Family, row: &[u8], value: &[u8]) {
+        let row = self.store_row(row);
+        let value = self.store_row(value);
+        self.push(family, row, Some(value), Some(false));
+    }
+
+    /// Removes a row that is there.
     pub fn delete(&mut self, family: Family, row: &[u8]) {
         let row = self.store_row(row);
-        self.push(family, row, None);
+        self.push(family, row, None, Some(true));
     }
 
     fn store_row(&mut self, row: &[u8]) -> Range<usize> {
@@ -94,14 +116,21 @@ impl Overlay {
         start..self.arena.len()
     }
 
-    fn push(&mut self, family: Family, row: Range<usize>, value: Option<Range<usize>>) {
+    fn push(
+        &mut self,
+        family: Family,
+        row: Range<usize>,
+        value: Option<Range<usize>>,
+        was_there: Option<bool>,
+    ) {
         let previous = self.find(family, &self.arena[row.clone()]);
         if let Some(previous) = previous {
             self.entries[previous].superseded = true;
         }
         let number = self.entries.len() as u32;
         let link = previous.map_or(NONE, |index| index as u32);
-        self.entries.push(Entry { family, row, value, previous: link, superseded: false });
+        let was_there = previous.map_or(was_there, |index| self.entries[index].was_there);
+        self.entries.push(Entry { family, row, value, previous: link, superseded: false, was_there });
         if self.entries.len() > LINEAR_MAX {
             if self.index.is_empty() {
                 for number in 0..self.entries.len() as u32 {
@@ -158,6 +187,16 @@ impl Overlay {
     /// The rows written, the newest entry of each, in order of that entry.
     pub fn iter(&self) -> impl Iterator<Item = Written<'_>> + '_ {
         self.entries.iter().filter(|entry| !entry.superseded).map(|entry| self.written(entry))
+    }
+
+    /// The rows written, each with what became of it.
+    pub fn changes(&self) -> impl Iterator<Item = Change<'_>> + '_ {
+        self.entries.iter().filter(|entry| !entry.superseded).map(|entry| Change {
+            family: entry.family,
+            row: &self.arena[entry.row.clone()],
+            was_there: entry.was_there,
+            present: entry.value.is_some(),
+        })
     }
 
     fn written<'o>(&'o self, entry: &Entry) -> Written<'o> {
@@ -225,6 +264,31 @@ mod tests {
     }
 
     #[test]
+    fn a_change_tells_what_was_done_first_and_what_is_left() {
+        let mut overlay = Overlay::default();
+        overlay.insert(Family::Score, b"new", b"");
+        overlay.put(Family::List, b"set", b"");
+        overlay.delete(Family::List, b"set");
+        overlay.delete(Family::Score, b"new");
+        overlay.delete(Family::Score, b"moved");
+        let mark = overlay.mark();
+        overlay.put(Family::Score, b"moved", b"");
+        fn seen(overlay: &Overlay) -> Vec<(&[u8], Option<bool>, bool)> {
+            overlay.changes().map(|change| (change.row, change.was_there, change.present)).collect()
+        }
+        let (new, set, moved): (&[u8], &[u8], &[u8]) = (b"new", b"set", b"moved");
+        assert_eq!(
+            seen(&overlay),
+            [(set, None, false), (new, Some(false), false), (moved, Some(true), true)]
+        );
+        overlay.rewind(mark);
+        assert_eq!(
+            seen(&overlay),
+            [(set, None, false), (new, Some(false), false), (moved, Some(true), false)]
+        );
+    }
+
+    #[test]
     fn any_sequence_of_writes_and_rewinds_matches_a_map() {
         let mut rng = Rng::new(42);
         for _ in 0..200 {
@@ -251,6 +315,7 @@ mod tests {
                         model.insert(row, Some(value));
                     }
                 }
+                assert!(overlay.changes().all(|change| model[change.row].is_some() == change.present));
                 let range = overlay.range(Family::Keys, b"", b"\xff");
                 let expected: Vec<_> =
                     model.iter().map(|(row, value)| (&row[..], value.as_deref())).collect();

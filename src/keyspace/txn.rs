@@ -14,10 +14,9 @@
 //! Under locks (or the gate) a row read from RocksDB is filled into the hot tier at once: no commit can race it.
 
 use super::Keyspace;
-use super::databases::{Database, DatabaseMap, Writer};
+use super::databases::{Database, DatabaseMap};
 use super::error::{Error, Outcome, Stop};
-use super::gathering::Gathering;
-use super::overlay::{Mark, Overlay};
+use super::scratch::{KeyState, Savepoint, Scratch};
 use super::stripes::{LockPlan, StripeId};
 use crate::base::random::Rng;
 use crate::encoding::Family;
@@ -25,7 +24,6 @@ use crate::encoding::head::{Body, DataType, Expiry, Head, Spread};
 use crate::encoding::row::{HEAD_PREFIX_LEN, Namespace, Place, Position, RowKey, Version, head_row};
 use crate::hot::{Lookup, Source};
 use crate::store::{Direction, View};
-use ahash::AHashMap;
 use arc_swap::Guard;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -193,169 +191,6 @@ impl<'a> NewHead<'a> {
     }
 }
 
-/// A key the run has touched for writing, as it was before.
-#[derive(Debug)]
-pub(super) struct KeyState {
-    pub(super) key: Key,
-    /// The head row's value before the run, expired or not.
-    pub(super) before: Option<Arc<[u8]>>,
-    /// The number of the last command that changed something under the key; 0 when none has.
-    pub(super) changed_by: u32,
-}
-
-/// What runs write: of one command, or of several that are committed together. Its memory is used again.
-#[derive(Default)]
-pub struct Scratch {
-    pub(super) overlay: Overlay,
-    pub(super) states: Vec<KeyState>,
-    /// Finds a state by its head row, once there are too many to look through.
-    state_index: AHashMap<RowKey, usize>,
-    /// Every change of a key by a command, in order: the state, and the command that had changed it before.
-    pub(super) changes: Vec<(u32, u32)>,
-    /// The number of the command that runs.
-    command: u32,
-    /// Places the runs have made; those no head points to at the end never reach the disk.
-    pub(super) made: Vec<Place>,
-    /// The highest sequence the runs have seen.
-    pub(super) sequence: u64,
-    hits: u32,
-    misses: u32,
-    /// Who will commit.
-    pub(super) writer: Writer,
-    /// The stripes that the runs hold.
-    pub(super) locks: Gathering,
-    /// The stripes of keys that a script has come upon in a run without locks.
-    pub(super) noted: LockPlan,
-    /// A script has used a key that it had not declared.
-    reached: bool,
-    /// Room for building values. Free to use between two calls of the transaction.
-    pub buffer: Vec<u8>,
-}
-
-/// A state of a `Scratch` to go back to.
-#[derive(Debug, Clone, Copy)]
-pub struct Savepoint {
-    overlay: Mark,
-    states: usize,
-    changes: usize,
-    made: usize,
-    lookups: (u32, u32),
-}
-
-/// States looked through one by one; an index beyond.
-const STATES_LINEAR_MAX: usize = 12;
-
-impl Scratch {
-    /// For a worker's commits; the pool's have the default.
-    pub fn of_writer(writer: Writer) -> Scratch {
-        Scratch { writer, ..Scratch::default() }
-    }
-
-    fn find_state(&self, row: &RowKey) -> Option<usize> {
-        if self.states.len() > STATES_LINEAR_MAX {
-            return self.state_index.get(row).copied();
-        }
-        self.states.iter().rposition(|state| state.key.row == *row)
-    }
-
-    fn push_state(&mut self, state: KeyState) {
-        self.states.push(state);
-        if self.states.len() > STATES_LINEAR_MAX {
-            for index in self.state_index.len()..self.states.len() {
-                self.state_index.insert(self.states[index].key.row.clone(), index);
-            }
-        }
-    }
-
-    /// Forgets everything.
-    pub fn clear(&mut self) {
-        self.overlay.clear();
-        self.states.clear();
-        self.state_index.clear();
-        self.changes.clear();
-        self.made.clear();
-        self.noted.clear();
-        (self.command, self.sequence, self.hits, self.misses) = (0, 0, 0, 0);
-        self.buffer.clear();
-        if self.buffer.capacity() > 1 << 20 {
-            self.buffer = Vec::new();
-        }
-    }
-
-    /// Where things stand.
-    pub fn savepoint(&self) -> Savepoint {
-        Savepoint {
-            overlay: self.overlay.mark(),
-            states: self.states.len(),
-            changes: self.changes.len(),
-            made: self.made.len(),
-            lookups: (self.hits, self.misses),
-        }
-    }
-
-    /// Takes back everything since `to`.
-    pub fn rewind(&mut self, to: &Savepoint) {
-        self.overlay.rewind(to.overlay);
-        for (state, before) in self.changes.drain(to.changes..).rev() {
-            if let Some(state) = self.states.get_mut(state as usize) {
-                state.changed_by = before;
-            }
-        }
-        for state in self.states.drain(to.states..) {
-            self.state_index.remove(&state.key.row);
-        }
-        if self.states.len() <= STATES_LINEAR_MAX {
-            self.state_index.clear();
-        }
-        self.made.truncate(to.made);
-        (self.hits, self.misses) = to.lookups;
-    }
-
-    /// True when keys were looked at for writing since `since`, whether or not something was written.
-    pub fn has_states(&self, since: &Savepoint) -> bool {
-        self.states.len() > since.states
-    }
-
-    /// True when rows were written since `since`.
-    pub fn has_written(&self, since: &Savepoint) -> bool {
-        self.overlay.mark() != since.overlay
-    }
-
-    /// The highest sequence seen without a lock (`Txn::saw_everything`).
-    pub fn seen_sequence(&self) -> u64 {
-        self.sequence
-    }
-
-    /// Whether a script has used a key that it had not declared, since this was last asked.
-    pub fn take_reached(&mut self) -> bool {
-        std::mem::take(&mut self.reached)
-    }
-
-    /// The locks of the runs.
-    pub fn locks(&mut self) -> &mut Gathering {
-        &mut self.locks
-    }
-
-    /// Bytes of the rows written.
-    pub fn bytes(&self) -> usize {
-        self.overlay.bytes()
-    }
-
-    /// The head rows of the keys that commands have changed since `since`; a key may come twice.
-    pub fn changed_since(&self, since: &Savepoint) -> impl Iterator<Item = &RowKey> {
-        let changes = self.changes.get(since.changes..).unwrap_or_default();
-        changes.iter().filter_map(|&(state, _)| Some(&self.states.get(state as usize)?.key.row))
-    }
-
-    fn note_change(&mut self, index: usize) {
-        let state = &mut self.states[index];
-        if state.changed_by != self.command {
-            self.changes.push((index as u32, state.changed_by));
-            state.changed_by = self.command;
-        }
-    }
-}
-
 /// One run's view of the data and its pending writes.
 pub struct Txn<'k> {
     pub(super) keyspace: &'k Keyspace,
@@ -502,7 +337,8 @@ impl<'k> Txn<'k> {
     /// Refuses to go on when a worker would have to do this much work at once (elements or rows); a worker's bound is a few
     /// thousand cheap steps.
     pub fn expect_work(&self, steps: u64) -> Outcome {
-        if self.mode == Mode::Worker && steps > super::WORKER_STEPS_MAX { Err(Stop::Heavy) } else { Ok(()) }
+        let bounded = self.mode == Mode::Worker || self.scratch.indexing.is_building();
+        if bounded && steps > super::WORKER_STEPS_MAX { Err(Stop::Heavy) } else { Ok(()) }
     }
 
     /// A logical database as this run sees it.
@@ -771,7 +607,16 @@ impl<'k> Txn<'k> {
         Ok(())
     }
 
-    /// Removes an element row under a key.
+    /// The same for a row that, as the caller knows, is not there: it spares the rank indexes the question.
+    pub fn insert_element(&mut self, key: &Key, family: Family, row: &[u8], value: &[u8]) -> Outcome {
+        check_len(row.len())?;
+        let index = self.state(key)?;
+        self.scratch.note_change(index);
+        self.scratch.overlay.insert(family, row, value);
+        Ok(())
+    }
+
+    /// Removes an element row under a key; it must be there.
     pub fn delete_element(&mut self, key: &Key, family: Family, row: &[u8]) -> Outcome {
         let index = self.state(key)?;
         self.scratch.note_change(index);

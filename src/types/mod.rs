@@ -9,5 +9,6 @@ pub mod list;
 pub mod pick;
 pub mod positions;
 pub mod scan;
+pub mod set;
 pub mod string;
 pub mod zset;

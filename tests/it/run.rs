@@ -9,6 +9,7 @@ mod exec;
 mod faults;
 mod groups;
 mod heavy;
+mod ranks;
 mod removal;
 mod waiters;
 

@@ -3,6 +3,7 @@
 use super::MemberList;
 use crate::base::glob::glob_match;
 use crate::base::number::{IntText, format_f64, format_g17, parse_i64, parse_u64_loose};
+use crate::commands::page::PageOptions;
 use crate::dispatch::Call;
 use crate::keyspace::{Error, Outcome, fail};
 use crate::resp::{Args, Reply};
@@ -150,34 +151,6 @@ fn random_members(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     Ok(())
 }
 
-/// What ZSCAN was asked for.
-#[derive(Debug, PartialEq, Eq)]
-struct ScanOptions<'a> {
-    rows: u64,
-    /// None: every member.
-    pattern: Option<&'a [u8]>,
-}
-
-fn scan_options(args: Args<'_>) -> Outcome<ScanOptions<'_>> {
-    let mut options = ScanOptions { rows: PAGE_MEMBERS, pattern: None };
-    let mut words = args.iter();
-    while let Some(word) = words.next() {
-        if word.eq_ignore_ascii_case(b"novalues") {
-            return fail("ERR NOVALUES option can only be used in HSCAN");
-        }
-        let Some(value) = words.next() else { return Err(Error::Syntax.into()) };
-        if word.eq_ignore_ascii_case(b"count") {
-            let rows = parse_i64(value).ok_or(Error::NotInteger)?;
-            options.rows = u64::try_from(rows).ok().filter(|&rows| rows > 0).ok_or(Error::Syntax)?;
-        } else if word.eq_ignore_ascii_case(b"match") {
-            options.pattern = (value != b"*").then_some(value);
-        } else {
-            return Err(Error::Syntax.into());
-        }
-    }
-    Ok(options)
-}
-
 pub(super) fn zscan(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let Some(cursor) = parse_u64_loose(call.args.at(2)) else { return fail("ERR invalid cursor") };
     let key = call.key(1);
@@ -187,7 +160,7 @@ pub(super) fn zscan(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
         reply.array(0);
         return Ok(());
     };
-    let options = scan_options(call.args.skip(3))?;
+    let options = PageOptions::read(call.args.skip(3), PAGE_MEMBERS)?;
     // Redis shows what stands in its listpack, and prints the scores of a skip list with all their digits.
     let text_of = if zset::is_skiplist(&stored) { format_g17 } else { format_f64 };
     // The cursor stands before the members but is known after them.
@@ -228,15 +201,6 @@ mod tests {
             ["x", "5 SCORES", "5 WITHSCORES x", "-9223372036854775808", "4611686018427387904 WITHSCORES"]
         {
             assert_eq!(read(wrong), None, "{wrong}");
-        }
-    }
-
-    #[test]
-    fn scan_options_may_repeat_and_star_matches_everything() {
-        let line = args("MATCH * count 7 MATCH a* COUNT 9");
-        assert_eq!(scan_options(line.args()).ok(), Some(ScanOptions { rows: 9, pattern: Some(b"a*") }));
-        for wrong in ["COUNT", "COUNT 0", "COUNT x", "MATCH", "TYPE zset", "NOVALUES"] {
-            assert!(scan_options(args(wrong).args()).is_err(), "{wrong}");
         }
     }
 }

@@ -30,7 +30,7 @@ pub(super) fn insert_between(
 ) -> Outcome {
     rows.even = false;
     if high - low > 1 {
-        txn.put_element(key, Family::List, &rows.place.index_row(low + (high - low) / 2), element)?;
+        txn.insert_element(key, Family::List, &rows.place.index_row(low + (high - low) / 2), element)?;
     } else {
         move_apart(txn, key, rows, low, high, element)?;
     }
@@ -83,7 +83,7 @@ fn move_apart(txn: &mut Txn<'_>, key: &Key, rows: &mut Rows, low: i64, high: i64
         for (nth, (from, bytes)) in all.iter().enumerate() {
             if moved(nth, *from) {
                 let row = rows.place.index_row(layout.position(nth));
-                txn.put_element(key, Family::List, &row, bytes)?;
+                txn.insert_element(key, Family::List, &row, bytes)?;
             }
         }
         return Ok(());

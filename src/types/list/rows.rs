@@ -246,7 +246,7 @@ impl Rows {
                     self.next_position(end).ok_or_else(miscounted)?
                 }
             };
-            txn.put_element(key, Family::List, &self.place.index_row(position), element)?;
+            txn.insert_element(key, Family::List, &self.place.index_row(position), element)?;
             self.grow(end, position, element);
         }
         Ok(())

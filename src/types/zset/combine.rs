@@ -6,14 +6,12 @@
 //! shows it; large ones are the pool's.
 
 use super::{OwnedPair, for_each, len, score};
-use crate::encoding::Family;
 use crate::encoding::head::{Body, DataType};
 use crate::encoding::packed::Packed;
-use crate::encoding::row::split_field_row;
 use crate::encoding::score::order_of;
-use crate::keyspace::{Direction, Error, Key, Outcome, Stop, Stored, Txn};
+use crate::keyspace::{Error, Key, Outcome, Stored, Txn};
+use crate::types::set;
 use ahash::AHashMap;
-use std::ops::ControlFlow;
 
 /// A source this many times larger than what is to be looked up is asked member by member.
 const LOOKUP_FACTOR: u64 = 4;
@@ -88,7 +86,7 @@ impl Source {
         match &self.stored {
             None => Ok(()),
             Some(stored) if stored.data_type() == DataType::Set => {
-                members_of_set(txn, stored, |member| visit(member, 1.0))
+                set::for_each(txn, stored, |member| visit(member, 1.0))
             }
             Some(stored) => for_each(txn, stored, visit),
         }
@@ -98,7 +96,7 @@ impl Source {
         match &self.stored {
             None => Ok(None),
             Some(stored) if stored.data_type() == DataType::Set => {
-                Ok(is_in_set(txn, stored, member)?.then_some(1.0))
+                Ok(set::contains(txn, stored, member)?.then_some(1.0))
             }
             Some(stored) => score(txn, stored, member),
         }
@@ -109,46 +107,6 @@ impl Source {
         let mut pairs = Vec::new();
         self.for_each(txn, |member, score| pairs.push((score, member.to_vec())))?;
         Ok(pairs)
-    }
-}
-
-/// Visits the members of a set.
-fn members_of_set(txn: &mut Txn<'_>, stored: &Stored, mut visit: impl FnMut(&[u8])) -> Outcome {
-    match stored.body() {
-        Body::Whole(bytes) => {
-            for member in Packed::decode(bytes)?.iter() {
-                visit(member?);
-            }
-            Ok(())
-        }
-        Body::Spread(spread) => {
-            txn.expect_work(spread.count)?;
-            let (lower, upper) = (spread.place.prefix(), spread.place.end());
-            txn.scan(Family::Set, &lower, &upper, Direction::Up, |row, _| {
-                let Some((_, member)) = split_field_row(row) else {
-                    return Err(Stop::Unavailable("damaged row: member without its position".to_owned()));
-                };
-                visit(member);
-                Ok(ControlFlow::Continue(()))
-            })
-        }
-    }
-}
-
-fn is_in_set(txn: &mut Txn<'_>, stored: &Stored, member: &[u8]) -> Outcome<bool> {
-    match stored.body() {
-        Body::Whole(bytes) => {
-            for found in Packed::decode(bytes)?.iter() {
-                if found? == member {
-                    return Ok(true);
-                }
-            }
-            Ok(false)
-        }
-        Body::Spread(spread) => {
-            let row = spread.place.field_row(txn.keyspace().seed(), member);
-            Ok(txn.element(Family::Set, &row)?.is_some())
-        }
     }
 }
 

@@ -61,7 +61,7 @@ impl Rows {
 
     fn put_score_row(&mut self, txn: &mut Txn<'_>, key: &Key, score: f64, member: &[u8]) -> Outcome {
         let row = score_row(&self.place, score, member);
-        txn.put_element(key, Family::Score, &row, score_row_value(score))?;
+        txn.insert_element(key, Family::Score, &row, score_row_value(score))?;
         self.low.add(element_of(&row));
         self.high.add(element_of(&row));
         Ok(())

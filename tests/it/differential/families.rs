@@ -7,6 +7,7 @@ pub const FAMILIES: &[(&str, u64, &[Entry])] = &[
     ("string", 30, STRINGS),
     ("hash", 40, HASHES),
     ("list", 12, LISTS),
+    ("set", 25, SETS),
     ("zset", 30, ZSETS),
     ("key", 25, KEYS),
     ("database", 3, DATABASES),
@@ -86,6 +87,26 @@ const LISTS: &[Entry] = &[
     (4, "LMOVE <list> <list> {LEFT|RIGHT} {LEFT|RIGHT}", Exact),
     (2, "RPOPLPUSH <list> <list>", Exact),
     (2, "LMPOP {1|2} (<list>)+ {LEFT|RIGHT} [COUNT <count>]", Exact),
+];
+
+const SETS: &[Entry] = &[
+    (15, "SADD <set> (<member>)+", Exact),
+    (8, "SADD <set> ({0|1|2|3|5|8|13|21|-1|-7})+", Exact),
+    (4, "SADD <set> (<int>)+ (<int>)+", Exact),
+    (1, "SADD <set> (<value>)+", Exact),
+    (10, "SREM <set> ({<member>|1|2|3|5|8})+", Exact),
+    (4, "SISMEMBER <set> {<member>|<int>}", Exact),
+    (3, "SMISMEMBER <set> ({<member>|1|2|<int>})+", Exact),
+    (4, "SCARD <set>", Exact),
+    (5, "SMEMBERS <set>", Sorted),
+    (4, "OBJECT ENCODING <set>", Exact),
+    (4, "SMOVE <set> <set> {<member>|1|2|3}", Exact),
+    (6, "{SINTER|SUNION|SDIFF} (<set>)+", Sorted),
+    (5, "{SINTERSTORE|SUNIONSTORE|SDIFFSTORE} <set> (<set>)+", Exact),
+    (3, "SINTERCARD {1 <set>|2 <set> <set>|3 <set> <set>|0 <set>|x <set>} [LIMIT <count>]", Exact),
+    (3, "SRANDMEMBER <set> [<count>]", PickedFrom("SMEMBERS")),
+    (1, "SRANDMEMBER <set> -4", PickedFrom("SMEMBERS")),
+    (3, "SSCAN <set> 0 [MATCH <pattern>] [COUNT <scancount>]", Scan),
 ];
 
 const ZSETS: &[Entry] = &[

@@ -1,0 +1,180 @@
+//! What runs write, of one command or of several that are committed together: rows (in the overlay), the keys they touched as they
+//! were before, and what else the commit must know. A savepoint marks where a command begins, so that one that fails leaves
+//! nothing behind.
+//!
+//! No lock of its own: it belongs to one thread. The stripes that the runs hold are kept with it.
+
+use super::databases::Writer;
+use super::gathering::Gathering;
+use super::overlay::{Mark, Overlay};
+use super::ranks::Indexing;
+use super::stripes::LockPlan;
+use super::txn::Key;
+use crate::encoding::row::{Place, RowKey};
+use ahash::AHashMap;
+use std::sync::Arc;
+
+/// A key the run has touched for writing, as it was before.
+#[derive(Debug)]
+pub(super) struct KeyState {
+    pub(super) key: Key,
+    /// The head row's value before the run, expired or not.
+    pub(super) before: Option<Arc<[u8]>>,
+    /// The number of the last command that changed something under the key; 0 when none has.
+    pub(super) changed_by: u32,
+}
+
+/// What runs write: of one command, or of several that are committed together. Its memory is used again.
+#[derive(Default)]
+pub struct Scratch {
+    pub(super) overlay: Overlay,
+    pub(super) states: Vec<KeyState>,
+    /// Finds a state by its head row, once there are too many to look through.
+    state_index: AHashMap<RowKey, usize>,
+    /// Every change of a key by a command, in order: the state, and the command that had changed it before.
+    pub(super) changes: Vec<(u32, u32)>,
+    /// The number of the command that runs.
+    pub(super) command: u32,
+    /// Places the runs have made; those no head points to at the end never reach the disk.
+    pub(super) made: Vec<Place>,
+    /// The highest sequence the runs have seen.
+    pub(super) sequence: u64,
+    pub(super) hits: u32,
+    pub(super) misses: u32,
+    /// Who will commit.
+    pub(super) writer: Writer,
+    /// The stripes that the runs hold.
+    pub(super) locks: Gathering,
+    /// The stripes of keys that a script has come upon in a run without locks.
+    pub(super) noted: LockPlan,
+    /// A script has used a key that it had not declared.
+    pub(super) reached: bool,
+    /// Room for building values. Free to use between two calls of the transaction.
+    pub buffer: Vec<u8>,
+    /// What becomes of a question for a rank that no index answers. Stays from run to run.
+    pub indexing: Indexing,
+}
+
+/// A state of a `Scratch` to go back to.
+#[derive(Debug, Clone, Copy)]
+pub struct Savepoint {
+    overlay: Mark,
+    states: usize,
+    changes: usize,
+    made: usize,
+    lookups: (u32, u32),
+}
+
+/// States looked through one by one; an index beyond.
+const STATES_LINEAR_MAX: usize = 12;
+
+impl Scratch {
+    /// For a worker's commits; the pool's have the default.
+    pub fn of_writer(writer: Writer) -> Scratch {
+        Scratch { writer, ..Scratch::default() }
+    }
+
+    pub(super) fn find_state(&self, row: &RowKey) -> Option<usize> {
+        if self.states.len() > STATES_LINEAR_MAX {
+            return self.state_index.get(row).copied();
+        }
+        self.states.iter().rposition(|state| state.key.row() == row)
+    }
+
+    pub(super) fn push_state(&mut self, state: KeyState) {
+        self.states.push(state);
+        if self.states.len() > STATES_LINEAR_MAX {
+            for index in self.state_index.len()..self.states.len() {
+                self.state_index.insert(self.states[index].key.row().clone(), index);
+            }
+        }
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.overlay.clear();
+        self.states.clear();
+        self.state_index.clear();
+        self.changes.clear();
+        self.made.clear();
+        self.noted.clear();
+        (self.command, self.sequence, self.hits, self.misses) = (0, 0, 0, 0);
+        self.buffer.clear();
+        if self.buffer.capacity() > 1 << 20 {
+            self.buffer = Vec::new();
+        }
+    }
+
+    /// Where things stand.
+    pub fn savepoint(&self) -> Savepoint {
+        Savepoint {
+            overlay: self.overlay.mark(),
+            states: self.states.len(),
+            changes: self.changes.len(),
+            made: self.made.len(),
+            lookups: (self.hits, self.misses),
+        }
+    }
+
+    /// Takes back everything since `to`.
+    pub fn rewind(&mut self, to: &Savepoint) {
+        self.overlay.rewind(to.overlay);
+        for (state, before) in self.changes.drain(to.changes..).rev() {
+            if let Some(state) = self.states.get_mut(state as usize) {
+                state.changed_by = before;
+            }
+        }
+        for state in self.states.drain(to.states..) {
+            self.state_index.remove(state.key.row());
+        }
+        if self.states.len() <= STATES_LINEAR_MAX {
+            self.state_index.clear();
+        }
+        self.made.truncate(to.made);
+        (self.hits, self.misses) = to.lookups;
+    }
+
+    /// True when keys were looked at for writing since `since`, whether or not something was written.
+    pub fn has_states(&self, since: &Savepoint) -> bool {
+        self.states.len() > since.states
+    }
+
+    /// True when rows were written since `since`.
+    pub fn has_written(&self, since: &Savepoint) -> bool {
+        self.overlay.mark() != since.overlay
+    }
+
+    /// The highest sequence seen without a lock (`Txn::saw_everything`).
+    pub fn seen_sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Whether a script has used a key that it had not declared, since this was last asked.
+    pub fn take_reached(&mut self) -> bool {
+        std::mem::take(&mut self.reached)
+    }
+
+    /// The locks of the runs.
+    pub fn locks(&mut self) -> &mut Gathering {
+        &mut self.locks
+    }
+
+    /// Bytes of the rows written.
+    pub fn bytes(&self) -> usize {
+        self.overlay.bytes()
+    }
+
+    /// The head rows of the keys that commands have changed since `since`; a key may come twice.
+    pub fn changed_since(&self, since: &Savepoint) -> impl Iterator<Item = &RowKey> {
+        let changes = self.changes.get(since.changes..).unwrap_or_default();
+        changes.iter().filter_map(|&(state, _)| Some(self.states.get(state as usize)?.key.row()))
+    }
+
+    pub(super) fn note_change(&mut self, index: usize) {
+        let state = &mut self.states[index];
+        if state.changed_by != self.command {
+            self.changes.push((index as u32, state.changed_by));
+            state.changed_by = self.command;
+        }
+    }
+}
