@@ -19,7 +19,7 @@ use tuffdb::base::clock::Clock;
 use tuffdb::base::random::Rng;
 use tuffdb::config::Config;
 use tuffdb::dispatch::node::Node;
-use tuffdb::dispatch::run::{Bench, Pause, Prepared, Request, Runner, attempt, dry, prepare};
+use tuffdb::dispatch::run::{Bench, Pause, Prepared, Request, Runner, attempt, dry, heavy, prepare};
 use tuffdb::hot::{HotTier, Policy};
 use tuffdb::keyspace::{Keyspace, RunIdentity};
 use tuffdb::resp::OwnedArgs;
@@ -36,12 +36,14 @@ const KEYS: u64 = 100_000;
 /// 16 fields of 20 and a few bytes stay below `packed-max-bytes`.
 const PACKED_FIELDS: u64 = 16;
 const SPREAD_FIELDS: u64 = 10_000;
+const MEMBERS: u64 = 1_000_000;
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     hot_get(&mut criterion);
     packed_hash(&mut criterion);
     spread_hash(&mut criterion);
+    ranks(&mut criterion);
     commit(&mut criterion);
     criterion.final_summary();
 }
@@ -90,6 +92,38 @@ fn hash(criterion: &mut Criterion, name: &str, subject: &mut Subject, fields: u6
     if fields <= PACKED_FIELDS {
         group.bench_function("hgetall", |bencher| bencher.iter(|| subject.run_one_of(&all)));
     }
+    group.finish();
+}
+
+/// A million members; the index is built by the first question, on the pool.
+fn ranks(criterion: &mut Criterion) {
+    let mut subject = Subject::new();
+    let mut rng = Rng::new(3);
+    let score = |rng: &mut Rng| rng.below(1 << 40).to_string().into_bytes();
+    for number in 0..MEMBERS {
+        subject.run(&[b"ZADD", b"z", &score(&mut rng), &field(number)]);
+    }
+    let first = [words(&[b"ZRANK", b"z", &field(0)])];
+    subject.run_heavy(&first[0]);
+    let each = |rng: &mut Rng, request: &dyn Fn(&mut Rng, u64) -> OwnedArgs| -> Vec<OwnedArgs> {
+        let mut one = || {
+            let number = rng.below(MEMBERS);
+            request(rng, number)
+        };
+        (0..10_000).map(|_| one()).collect()
+    };
+    let rank = each(&mut rng, &|_, number| words(&[b"ZRANK", b"z", &field(number)]));
+    let at = each(&mut rng, &|_, number| {
+        let rank = number.to_string().into_bytes();
+        words(&[b"ZRANGE", b"z", &rank, &rank])
+    });
+    let add = each(&mut rng, &|rng, number| words(&[b"ZADD", b"z", &score(rng), &field(number)]));
+    let mut group = criterion.benchmark_group("zset_of_a_million");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("zrank", |bencher| bencher.iter(|| subject.run_one_of(&rank)));
+    group.bench_function("zrange_one", |bencher| bencher.iter(|| subject.run_one_of(&at)));
+    (0..50_000).for_each(|_| subject.run_one_of(&add));
+    group.bench_function("zrank_after_changes", |bencher| bencher.iter(|| subject.run_one_of(&rank)));
     group.finish();
 }
 
@@ -156,6 +190,18 @@ impl Subject {
 
     fn run(&mut self, request: &[&[u8]]) {
         self.run_one_of(&[words(request)]);
+    }
+
+    /// Runs a request as the pool does.
+    fn run_heavy(&mut self, request: &OwnedArgs) {
+        let args = request.args();
+        let Prepared::Run(entry) = prepare(&self.node, &self.session, args) else {
+            panic!("the benchmark's requests are valid");
+        };
+        let now_us = self.node.clock.now_us();
+        let run = RunIdentity { now_ms: now_us / 1000, now_us, seed: 1 };
+        let request = Request { session: &self.session, entry, args, run: &run, waiter: None };
+        assert!(heavy(&self.node, &request, false, &mut self.out).is_ok(), "{} did not run", entry.name);
     }
 
     /// Runs one of these requests, drawn by chance.

@@ -1,3 +1,5 @@
+//! The index against a sorted set, its borders one by one, and the list of indexes with its budget.
+
 use super::index::{BLOCK_ROWS, Change, Lost, Pieces, RankIndex};
 use super::{ENTRY_BYTES, Ranks};
 use crate::base::random::Rng;
