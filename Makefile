@@ -5,7 +5,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 TUFF := $(TARGET)/release/tuff
 CONF ?= conf/tuff.conf
 
-.PHONY: help run build test check compare
+.PHONY: help run build test check compare check-dashboard
 .DEFAULT_GOAL := help
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make test      every test: unit, integration against a real Redis, Python clients"
 	@echo "make check     formatting and lints, as CI wants them"
 	@echo "make compare   Tuff and Redis side by side: rates and CPU per command (ARGS=... for tools/compare, see --help)"
+	@echo "make check-dashboard  every panel of grafana/tuff.json has data, by a real Prometheus that scrapes a Tuff under load"
 
 build:
 	@tools/setup
@@ -43,3 +44,7 @@ check:
 compare: build
 	@tools/setup --test
 	@tools/compare $(ARGS)
+
+check-dashboard: build
+	@tools/setup --prometheus
+	@tools/check-dashboard $(ARGS)

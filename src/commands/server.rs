@@ -1,9 +1,10 @@
 //! Commands about the server as a whole: its clock, its saving, its end.
 //!
-//! SAVE and BGSAVE make a checkpoint: hard links to the files and the log's tail. SAVE waits for it on the
-//! pool. BGREWRITEAOF cuts the log: memtables go to sorted files, and the logs they came from are removed. There are no replicas yet: ROLE says so, and WAIT can only wait in vain: its reply is held back until
-//! its time is up. Data is safe without a checkpoint, so SHUTDOWN makes one only when SAVE asks for it. None
-//! of them touches a key or takes a lock.
+//! SAVE and BGSAVE make a checkpoint: hard links to the files and the log's tail. SAVE waits for it on the pool. BGREWRITEAOF cuts the
+//! log: memtables go to sorted files, and the logs they came from are removed. There are no replicas yet: ROLE says so, and who
+//! waits for one (WAIT, WAITAOF) waits in vain: the reply is held back until the time is up. For this server's own log WAITAOF waits
+//! on the pool, however `appendfsync` is set. Data is safe without a checkpoint, so SHUTDOWN makes one only when SAVE asks for
+//! it. None of them touches a key or takes a lock.
 
 use crate::base::number::parse_i64;
 use crate::dispatch::spec::Flag::{
@@ -11,7 +12,7 @@ use crate::dispatch::spec::Flag::{
 };
 use crate::dispatch::spec::{Category, Group, family};
 use crate::dispatch::{Call, Command};
-use crate::keyspace::{Error, Outcome, fail};
+use crate::keyspace::{Error, Mode, Outcome, Stop, fail};
 use crate::resp::{Args, Reply};
 use crate::session::{Effect, ShutdownMode};
 use std::sync::atomic::Ordering;
@@ -78,6 +79,15 @@ pub const COMMANDS: &[Command] = &family([
         .since("3.0.0")
         .summary("Waits until replicas have this connection's writes.")
         .syntax("numreplicas:int timeout:int"),
+    Command::new("waitaof", waitaof)
+        .arity(4)
+        .flags(&[Blocking])
+        .group(Group::Generic)
+        .acl(&[Category::Connection])
+        .tips(&["request_policy:all_shards", "response_policy:agg_min"])
+        .since("7.2.0")
+        .summary("Waits until this connection's writes are safe on disk, here or on replicas.")
+        .syntax("numlocal:int numreplicas:int timeout:int"),
 ]);
 
 const SAVE_IN_PROGRESS: &str = "ERR Background save already in progress";
@@ -99,25 +109,58 @@ fn role(_call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
 }
 
 fn wait(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
-    let (replicas, timeout_ms) = wait_options(call.args, call.txn.now_ms())?;
-    if replicas > 0 && !call.in_exec {
-        let delay = if timeout_ms == 0 { Duration::MAX } else { Duration::from_millis(timeout_ms) };
-        call.effects.push(Effect::Sleep(delay));
-    }
+    let replicas = parse_i64(call.args.at(1)).ok_or(Error::NotInteger)?;
+    let timeout_ms = timeout_ms(call.args.at(2), call.txn.now_ms())?;
+    wait_in_vain(call, replicas, timeout_ms);
     reply.integer(0);
     Ok(())
 }
 
-/// How many replicas WAIT wants, and for how long it waits in milliseconds (0: for ever).
-fn wait_options(args: Args<'_>, now_ms: u64) -> Outcome<(i64, u64)> {
-    let replicas = parse_i64(args.at(1)).ok_or(Error::NotInteger)?;
-    let timeout =
-        parse_i64(args.at(2)).ok_or(Error::text("ERR timeout is not an integer or out of range"))?;
+/// Holds the reply back until no replica has answered for so long; 0 is for ever.
+fn wait_in_vain(call: &mut Call<'_>, replicas: i64, timeout_ms: u64) {
+    if replicas > 0 && !call.in_exec {
+        let delay = if timeout_ms == 0 { Duration::MAX } else { Duration::from_millis(timeout_ms) };
+        call.effects.push(Effect::Sleep(delay));
+    }
+}
+
+fn waitaof(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
+    let locals = parse_i64(call.args.at(1)).ok_or(Error::NotInteger)?;
+    if !(0..=1).contains(&locals) {
+        return fail("ERR value is out of range, value must between 0 and 1");
+    }
+    let Some(replicas) = parse_i64(call.args.at(2)).filter(|&replicas| replicas >= 0) else {
+        return fail("ERR value is out of range, must be positive");
+    };
+    let timeout_ms = timeout_ms(call.args.at(3), call.txn.now_ms())?;
+    let keyspace = &call.node.keyspace;
+    let store = keyspace.store();
+    let mut synced =
+        store.with_db(|db| db.latest_sequence()).is_ok_and(|latest| store.synced_sequence() >= latest);
+    if locals == 1 && !call.in_exec && !synced {
+        if call.txn.mode() == Mode::Worker {
+            return Err(Stop::Heavy);
+        }
+        synced = store.sync_wal().is_ok();
+        if !synced {
+            keyspace.signal_failure();
+        }
+    }
+    wait_in_vain(call, replicas, timeout_ms);
+    reply.array(2);
+    reply.integer(i64::from(synced));
+    reply.integer(0);
+    Ok(())
+}
+
+/// A timeout in milliseconds, 0 for none. The moment it ends must be one that can be told.
+fn timeout_ms(text: &[u8], now_ms: u64) -> Outcome<u64> {
+    let timeout = parse_i64(text).ok_or(Error::text("ERR timeout is not an integer or out of range"))?;
     let Ok(timeout_ms) = u64::try_from(timeout) else { return fail("ERR timeout is negative") };
     if timeout_ms > (i64::MAX as u64).saturating_sub(now_ms) {
         return fail("ERR timeout is out of range");
     }
-    Ok((replicas, timeout_ms))
+    Ok(timeout_ms)
 }
 
 fn lastsave(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
@@ -209,7 +252,6 @@ fn shutdown_request(words: Args<'_>) -> Outcome<ShutdownRequest> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keyspace::Stop;
     use crate::resp::OwnedArgs;
 
     fn parsed<T>(line: &str, parse: impl Fn(Args<'_>) -> Outcome<T>) -> Result<T, String> {
@@ -234,13 +276,11 @@ mod tests {
     }
 
     #[test]
-    fn wait_says_what_is_wrong_with_its_numbers() {
-        let options = |line| parsed(line, |args| wait_options(args, 1_000_000));
-        assert_eq!(options("wait 1 100"), Ok((1, 100)));
-        assert_eq!(options("wait -1 0"), Ok((-1, 0)));
-        assert_eq!(options("wait a x"), Err("ERR value is not an integer or out of range".into()));
-        assert_eq!(options("wait 1 x"), Err("ERR timeout is not an integer or out of range".into()));
-        assert_eq!(options("wait 1 -1"), Err("ERR timeout is negative".into()));
-        assert_eq!(options("wait 1 9223372036854775807"), Err("ERR timeout is out of range".into()));
+    fn a_timeout_says_what_is_wrong_with_it() {
+        let timeout = |text: &str| parsed("", |_| timeout_ms(text.as_bytes(), 1_000_000));
+        assert_eq!((timeout("0"), timeout("100")), (Ok(0), Ok(100)));
+        assert_eq!(timeout("x"), Err("ERR timeout is not an integer or out of range".into()));
+        assert_eq!(timeout("-1"), Err("ERR timeout is negative".into()));
+        assert_eq!(timeout("9223372036854775807"), Err("ERR timeout is out of range".into()));
     }
 }

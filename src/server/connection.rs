@@ -447,11 +447,7 @@ impl Connection {
         }
         self.alone = false;
         if let Some(delay) = self.delay.take() {
-            let client = Arc::clone(&self.session.client);
-            tokio::select! {
-                () = tokio::time::sleep(delay) => {}
-                () = client.ended() => return Err(io::ErrorKind::ConnectionAborted.into()),
-            }
+            self.hold_back(delay).await?;
         }
         if self.sequence > 0 {
             let shared = Rc::clone(&self.shared);
@@ -481,6 +477,31 @@ impl Connection {
         self.replies = 0;
         self.epoch = 0;
         self.send().await
+    }
+
+    /// Waits so long with the replies (WAIT, DEBUG SLEEP), or until the client has no more to say. Requests that arrive meanwhile are
+    /// kept for later.
+    async fn hold_back(&mut self, delay: Duration) -> Ended {
+        let client = Arc::clone(&self.session.client);
+        let room = self.shared.node.config.query_buffer_bytes_max();
+        let over = tokio::time::sleep(delay);
+        tokio::pin!(over);
+        client.blocked.store(true, Ordering::Relaxed);
+        let ended = loop {
+            let may_read = self.input.len() < room;
+            tokio::select! {
+                biased;
+                () = client.ended() => break Err(io::ErrorKind::ConnectionAborted.into()),
+                () = &mut over => break Ok(()),
+                read = self.stream.read_buf(&mut self.input), if may_read => match read {
+                    Ok(0) => break Ok(()),
+                    Ok(_) => {}
+                    Err(error) => break Err(error),
+                },
+            }
+        };
+        client.blocked.store(false, Ordering::Relaxed);
+        ended
     }
 
     /// Replies that rest on what may be lost become errors.

@@ -386,6 +386,47 @@ mod tests {
         });
     }
 
+    /// `name kind label` of each metric in the docs' tables.
+    fn documented() -> Vec<String> {
+        let rows = include_str!("../../docs/metrics.md").lines().filter(|line| line.starts_with("| `tuff_"));
+        let row = |line: &str| {
+            let cells: Vec<String> = line.split('|').map(|cell| cell.trim().replace('`', "")).collect();
+            assert!(cells.len() >= 7 && !cells[5].is_empty(), "a metric without a meaning: {line}");
+            cells[1..4].join(" ")
+        };
+        let mut all: Vec<String> = rows.map(row).collect();
+        all.sort();
+        all
+    }
+
+    /// The same of each metric on the page; the label of a histogram's buckets is its own affair.
+    fn exposed(page: &str) -> Vec<String> {
+        let kinds = page.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let row = |line: &str| {
+            let name = line.split(' ').next().unwrap();
+            let sample = page.lines().find(|line| {
+                line.strip_prefix(name)
+                    .is_some_and(|rest| rest.starts_with(['{', ' ', '_']) && !rest.contains("{le="))
+            });
+            let label = sample.and_then(|sample| Some(sample.split_once('{')?.1.split_once('=')?.0));
+            format!("{line} {}", label.unwrap_or(""))
+        };
+        let mut all: Vec<String> = kinds.map(row).collect();
+        all.sort();
+        all
+    }
+
+    #[test]
+    fn the_page_of_the_docs_is_the_page_of_the_server() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let node = node(folder.path());
+        // What has nothing to say is left out.
+        node.stats.ran(0, 0, 3, true);
+        node.stats.error(b"ERR no");
+        let page = collect(&node, &WalSync::default()).text().expect("a page");
+        assert_eq!(documented(), exposed(&page));
+    }
+
     #[test]
     fn only_get_of_the_page_gets_the_page() {
         let asked = |line: &str| asked(format!("{line}\r\nHost: x\r\n\r\n").as_bytes());
