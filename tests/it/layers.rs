@@ -125,7 +125,9 @@ fn broken_rules(source: &Source) -> Vec<String> {
         },
     };
     let head: Vec<&str> = source.text.lines().take(UNSAFE_MARK_LINE_MAX).collect();
-    let may_be_unsafe = head.iter().any(|line| line.trim_start().starts_with(UNSAFE_MARK));
+    // With a reason it may stand in several lines.
+    let marks = [UNSAFE_MARK, "unsafe_code,"];
+    let may_be_unsafe = head.iter().any(|line| marks.iter().any(|mark| line.trim_start().starts_with(mark)));
     for (number, line) in source.code() {
         for name in crate_paths(line) {
             if name.starts_with('{') {
