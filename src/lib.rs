@@ -11,6 +11,7 @@ pub mod hot;
 pub mod keyspace;
 pub mod metrics;
 pub mod resp;
+pub mod script;
 pub mod server;
 pub mod session;
 pub mod store;
