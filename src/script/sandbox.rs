@@ -25,7 +25,6 @@ const GLOBALS: &[&str] = &[
     "loadstring",
     "next",
     "pairs",
-    "pcall",
     "rawequal",
     "rawget",
     "rawset",
@@ -35,7 +34,6 @@ const GLOBALS: &[&str] = &[
     "tostring",
     "type",
     "unpack",
-    "xpcall",
 ];
 
 /// Libraries of Lua that scripts may use whole.

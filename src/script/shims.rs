@@ -28,8 +28,13 @@ static STRING_META_KEY: u8 = 3;
 const READONLY: &[u8] = b"Attempt to modify a readonly table";
 
 /// The functions that replace globals.
-pub(super) const GLOBALS: &[(&str, lua_CFunction)] =
-    &[("pcall", pcall), ("getmetatable", get_metatable), ("loadstring", load_string), ("load", load)];
+pub(super) const GLOBALS: &[(&str, lua_CFunction)] = &[
+    ("pcall", pcall),
+    ("xpcall", xpcall),
+    ("getmetatable", get_metatable),
+    ("loadstring", load_string),
+    ("load", load),
+];
 
 /// Functions of Lua to be called with the real table in place of a face: library, name.
 pub(super) const READERS: &[(&str, &str)] = &[
@@ -45,7 +50,7 @@ pub(super) const READERS: &[(&str, &str)] = &[
 pub(super) const WRITERS: &[(&str, &str)] = &[("", "rawset"), ("", "setmetatable"), ("table", "insert")];
 
 /// Functions of Lua that catch errors, and must not catch the end of a stopped run.
-pub(super) const CATCHERS: &[(&str, &str)] = &[("", "xpcall"), ("coroutine", "resume")];
+pub(super) const CATCHERS: &[(&str, &str)] = &[("coroutine", "resume")];
 
 fn key(address: &'static u8) -> *mut c_void {
     ptr::from_ref(address).cast_mut().cast()
@@ -215,6 +220,46 @@ unsafe extern "C-unwind" fn pcall(lua: *mut lua_State) -> c_int {
             ffi::lua_pushboolean(lua, 0);
             ffi::lua_insert(lua, 1);
         }
+        ffi::lua_gettop(lua)
+    }
+}
+
+/// Calls the handler of an `xpcall`, the upvalue, but none any more once the run was stopped: handlers that fail
+/// are called again, those of nested calls would multiply.
+unsafe extern "C-unwind" fn handle_error(lua: *mut lua_State) -> c_int {
+    unsafe {
+        ffi::lua_settop(lua, 1);
+        if !is_stopped() {
+            ffi::lua_pushvalue(lua, ffi::lua_upvalueindex(1));
+            ffi::lua_insert(lua, 1);
+            ffi::lua_call(lua, 1, 1);
+        }
+        1
+    }
+}
+
+/// `xpcall`, as Lua's.
+unsafe extern "C-unwind" fn xpcall(lua: *mut lua_State) -> c_int {
+    unsafe {
+        ffi::luaL_checkany(lua, 2);
+        ffi::lua_settop(lua, 2);
+        if is_stopped() {
+            raise_stop(lua);
+        }
+        // A handler of C looks at the stack it is called on.
+        if ffi::lua_iscfunction(lua, 2) == 0 {
+            ffi::lua_pushcclosure(lua, handle_error, 1);
+        }
+        ffi::lua_insert(lua, 1);
+        let status = ffi::lua_pcall(lua, 0, ffi::LUA_MULTRET, 1);
+        if status != 0 && is_stopped() {
+            ffi::lua_settop(lua, 0);
+            raise_stop(lua);
+        }
+        // Takes the place of the handler, since the results may fill the stack.
+        ffi::lua_checkstack(lua, 1);
+        ffi::lua_pushboolean(lua, c_int::from(status == 0));
+        ffi::lua_replace(lua, 1);
         ffi::lua_gettop(lua)
     }
 }

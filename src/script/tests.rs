@@ -184,7 +184,10 @@ fn resp3_has_its_own_forms() {
 #[test]
 fn each_reply_becomes_its_value() {
     let check = |canned: &str, text: &str, expected: &str| {
-        let mut host = Strings { canned: canned.replace('|', "\r\n").into_bytes(), ..Strings::default() };
+        let mut host = Strings {
+            canned: canned.replace('|', "\r\n").replace('@', "|").into_bytes(),
+            ..Strings::default()
+        };
         let text = format!("redis.setresp(3) local r = redis.call('REPLY') {text}");
         let (_, reply) = run_with(&mut Engine::new(BYTES_MAX), &mut host, &text, Proto::Resp2);
         assert_eq!(reply, expected, "{canned}");
@@ -199,7 +202,7 @@ fn each_reply_becomes_its_value() {
     check("=7|txt:abc|", "return {r.verbatim_string.format, r.verbatim_string.string}", "*2|$3|txt|$3|abc|");
     check("%1|$1|a|*2|:1|+OK|", "return {r.map.a[1], r.map.a[2].ok}", "*2|:1|$2|OK|");
     check("~2|$1|a|:5|", "return {tostring(r.set.a), tostring(r.set[5])}", "*2|$4|true|$4|true|");
-    check("|1|+a|:1|:7|", "return r", ":7|");
+    check("@1|+a|:1|:7|", "return r", ":7|");
     check("*1", "return 1", "-ERR a reply that cannot be read script: SHA, on @user_script:1.|");
     check("$9|a|", "return 1", "-ERR a reply that cannot be read script: SHA, on @user_script:1.|");
     let deep = "*1|".repeat(100);

@@ -99,7 +99,7 @@ const SETS: &[Entry] = &[
     (3, "SMISMEMBER <set> ({<member>|1|2|<int>})+", Exact),
     (4, "SCARD <set>", Exact),
     (5, "SMEMBERS <set>", Sorted),
-    (4, "OBJECT ENCODING <set>", Exact),
+    (4, "OBJECT ENCODING <set>", Compare::Encoding),
     (4, "SMOVE <set> <set> {<member>|1|2|3}", Exact),
     (6, "{SINTER|SUNION|SDIFF} (<set>)+", Sorted),
     (5, "{SINTERSTORE|SUNIONSTORE|SDIFFSTORE} <set> (<set>)+", Exact),
@@ -159,7 +159,7 @@ const ZSETS: &[Entry] = &[
     (2, "ZINTERCARD 2 <zset> <zset> [LIMIT <count>]", Exact),
     (1, "{BZPOPMIN|BZPOPMAX} <zset> <zset> 0.001", Exact),
     (1, "BZMPOP 0.001 2 <zset> <zset> {MIN|MAX} [COUNT <count>]", Exact),
-    (4, "OBJECT ENCODING <zset>", Exact),
+    (4, "OBJECT ENCODING <zset>", Compare::Encoding),
     // Names are told apart only where all scores are equal; what Redis does elsewhere is chance.
     (10, "ZADD <lex> (0 <member>)+", Exact),
     (2, "ZREM <lex> (<member>)+", Exact),
