@@ -4,6 +4,7 @@
 //! head row (family keys)      | namespace 4 | position 7 | key bytes |
 //! element row (hash ...)      | namespace 4 | slot 2 | version 8 | element |
 //!   element of a hash         | position 7 | field bytes |
+//!   element of a set          | position 7 | member bytes |
 //!   element of a list         | list position 8, offset by 2^63 |
 //!   element of a chunked string | chunk number 4 |
 //! ```

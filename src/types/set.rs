@@ -11,6 +11,8 @@
 //! Operations take the head that the caller has loaded. Locks: the caller's key is locked by its command.
 
 mod algebra;
+#[cfg(test)]
+mod golden;
 
 pub use algebra::{Operation, combine, count_common};
 

@@ -290,31 +290,90 @@ fn a_scan_gives_what_was_there_all_the_time() {
     assert_eq!(texts(&table.client.run("KEYS stays:*")).len(), 5001);
 }
 
+/// Counts that should be equal are. Chi-squared of so many degrees of freedom has that mean and the root of twice as much as its
+/// deviation; eight deviations off comes by chance once in a thousand million runs.
+fn assert_even(what: &str, counts: &[u64]) {
+    let freedom = counts.len() as f64 - 1.0;
+    let expected = counts.iter().sum::<u64>() as f64 / counts.len() as f64;
+    let chi = counts.iter().map(|&n| (n as f64 - expected).powi(2) / expected).sum::<f64>();
+    let bound = freedom + 8.0 * (2.0 * freedom).sqrt();
+    assert!(chi < bound, "{what}: chi-squared is {chi:.0} over {} items, at most {bound:.0}", counts.len());
+}
+
+/// The number of an item that is called `k<number>`.
+fn number_of(item: &Value) -> usize {
+    item.text()[1..].parse().unwrap()
+}
+
+/// Sends a command that picks until it has picked so many of `items` items, and looks whether each came equally often.
+fn check_picks(table: &mut Table, line: &str, items: usize, picks: usize) {
+    let count: Option<i64> = line.split(' ').nth(2).map(|count| count.parse().unwrap());
+    let each = count.map_or(1, |count| count.unsigned_abs() as usize);
+    let mut counts = vec![0; items];
+    for reply in table.pipeline(&vec![words(line); picks / each]) {
+        let picked = if count.is_none() { vec![reply] } else { reply.items() };
+        assert_eq!(picked.len(), each, "{line}");
+        let different: BTreeSet<String> = picked.iter().map(Value::text).collect();
+        assert!(count.is_none_or(|count| count < 0) || different.len() == each, "{line}: one came twice");
+        picked.iter().for_each(|item| counts[number_of(item)] += 1);
+    }
+    assert_even(line, &counts);
+}
+
+/// Pops copies of a set empty one by one: each member comes once, and at each turn any of them equally often.
+fn check_pops(table: &mut Table, items: usize, copies: usize) {
+    let mut commands = vec![words("COPY few popped")];
+    commands.resize(1 + items, words("SPOP popped"));
+    let replies = table.pipeline(&vec![commands; copies].concat());
+    let mut counts = vec![vec![0; items]; items];
+    for copy in replies.chunks(1 + items) {
+        let order: Vec<usize> = copy[1..].iter().map(number_of).collect();
+        assert_eq!(order.iter().collect::<BTreeSet<_>>().len(), items, "{order:?}: one came twice");
+        order.into_iter().enumerate().for_each(|(turn, item)| counts[turn][item] += 1);
+    }
+    for turn in [0, 1, items / 2, items - 2, items - 1] {
+        assert_even(&format!("turn {turn} of SPOP"), &counts[turn]);
+    }
+    assert_eq!(table.client.run("EXISTS popped").integer(), 0);
+
+    let replies =
+        table.pipeline(&vec![[words("COPY few popped REPLACE"), words("SPOP popped 7")]; copies].concat());
+    let mut counts = vec![0; items];
+    for pair in replies.chunks(2) {
+        let different: BTreeSet<usize> = pair[1].items().iter().map(number_of).collect();
+        assert_eq!(different.len(), 7, "SPOP popped 7: one came twice");
+        different.into_iter().for_each(|item| counts[item] += 1);
+    }
+    assert_even("SPOP popped 7", &counts);
+    assert_eq!(table.client.run("SCARD popped").integer(), items as i64 - 7);
+}
+
 /// Real Redis picks by bucket, which is not uniform: so this is asked of Tuff only.
 #[test]
 fn random_picks_are_uniform() {
-    const ITEMS: u64 = 200;
-    const PICKS: u64 = 20_000;
-    let mut table = Table::new(&[]);
+    const ITEMS: usize = 200;
+    const FEW: usize = 40;
+    let mut table = Table::new(&["--packed-max-bytes", "16kb"]);
     if table.server.program() == Program::Oracle {
         return;
     }
     table.pipeline(&(0..ITEMS).map(|n| words(&format!("SET k{n} v"))).collect::<Vec<_>>());
-    for value in ["v".to_string(), "v".repeat(100)] {
-        table.client.ok("SELECT 1");
-        table.client.run("DEL h");
-        table.pipeline(&(0..ITEMS).map(|n| words(&format!("HSET h k{n} {value}"))).collect::<Vec<_>>());
-        for (database, line) in [(0, "RANDOMKEY"), (1, "HRANDFIELD h")] {
-            table.client.ok(&format!("SELECT {database}"));
-            let picks = table.pipeline(&vec![words(line); PICKS as usize]);
-            let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-            picks.iter().for_each(|pick| *counts.entry(pick.text()).or_default() += 1);
-            // Chi-squared of 199 degrees of freedom: its mean is 199, its deviation 20; 320 is six deviations off.
-            let expected = (PICKS / ITEMS) as f64;
-            let missing = (ITEMS - counts.len() as u64) as f64 * expected;
-            let chi =
-                counts.values().map(|n| (*n as f64 - expected).powi(2) / expected).sum::<f64>() + missing;
-            assert!(chi < 320.0, "{line}: chi-squared is {chi:.0} over {ITEMS} items");
+    check_picks(&mut table, "RANDOMKEY", ITEMS, 20_000);
+    table.client.ok("SELECT 1");
+    // Packed, then spread: how a collection lies is decided when it is made.
+    for packing in ["yes", "no"] {
+        table.client.ok(&format!("CONFIG SET packing {packing}"));
+        table.client.run("DEL h s z few popped");
+        let fill =
+            |n: usize| [format!("HSET h k{n} v"), format!("SADD s k{n}"), format!("ZADD z {} k{n}", n / 9)];
+        table.pipeline(&(0..ITEMS).flat_map(fill).map(|line| words(&line)).collect::<Vec<_>>());
+        table.pipeline(&(0..FEW).map(|n| words(&format!("SADD few k{n}"))).collect::<Vec<_>>());
+        for command in ["HRANDFIELD h", "SRANDMEMBER s", "ZRANDMEMBER z"] {
+            // Few picks draw from windows; 60 out of 200 are a sample of all.
+            for count in ["", " 3", " -3", " 60", " -60"] {
+                check_picks(&mut table, &format!("{command}{count}"), ITEMS, 20_000);
+            }
         }
+        check_pops(&mut table, FEW, 1_000);
     }
 }

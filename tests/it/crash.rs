@@ -4,7 +4,8 @@
 //! the same operation, and every value carries its number. So the state after n operations is known (`Model`), and after a crash
 //! the writer's keys must be exactly the state after some n: not a mix, and not half a transaction. That n must reach at least
 //! the last operation that was acknowledged and the last whose value a reader saw; operations that were sent and not answered
-//! may be there or not. Writers go on from there in the next round. DBSIZE must be what a whole SCAN counts.
+//! may be there or not. Writers go on from there in the next round. DBSIZE must be what a whole SCAN counts. With every other start
+//! hardly any collection is small enough to be packed, so that both forms are written, read and changed one into the other.
 //!
 //! Only the process dies here, not the machine: with `everysec` nothing may be lost either. `TUFF_CRASH_ROUNDS` (5) says how
 //! often, `TUFF_SEED` repeats the operations (not the moment of the kill).
@@ -29,6 +30,9 @@ enum Content {
     Text(String),
     Hash(BTreeMap<String, String>),
     List(Vec<String>),
+    Set(BTreeSet<String>),
+    /// Scores by member.
+    Zset(BTreeMap<String, String>),
 }
 
 /// What one writer's keys hold after its first operations.
@@ -42,6 +46,14 @@ struct Operation {
     commands: Vec<Vec<String>>,
 }
 
+/// The kinds of keys that a writer has five of each.
+const KINDS: [&str; 5] = ["text", "hash", "list", "set", "zset"];
+
+/// One of the members that sorted sets have, of many lengths.
+fn zset_member(number: u64) -> String {
+    format!("m{number}{}", "z".repeat(number as usize * 3))
+}
+
 /// The writer's operation number `n`; operations count from 1.
 fn operation(writer: usize, seed: u64, n: u64) -> Operation {
     let mut chance = Chance::new(seed ^ (writer as u64) << 48 ^ n.wrapping_mul(0x9E37_79B9));
@@ -50,7 +62,7 @@ fn operation(writer: usize, seed: u64, n: u64) -> Operation {
     let words = |list: &[&str]| list.iter().map(|w| w.to_string()).collect::<Vec<String>>();
     let number = n.to_string();
     let one = |list: &[&str]| Operation { commands: vec![words(list)] };
-    match chance.below(14) {
+    match chance.below(23) {
         0..=2 => one(&["SET", &key("text"), &number]),
         3 => one(&[
             "SET",
@@ -66,58 +78,101 @@ fn operation(writer: usize, seed: u64, n: u64) -> Operation {
             &format!("f{}", chance.below(30)),
             &format!("{n}:{}", "y".repeat(70)),
         ]),
-        8 | 9 => one(&["RPUSH", &key("list"), &number]),
+        8 => one(&["RPUSH", &key("list"), &number]),
+        9 => one(&["RPUSH", &key("list"), &number, &format!("{n}:{}", "l".repeat(40))]),
         10 => one(&["LPOP", &key("list")]),
         11 => {
             // The pair is whole or absent: a reader that gets both in one MGET must see one number.
             let set = |end: &str| words(&["SET", &format!("w{writer}:pair:{end}"), &number]);
-            let mark = words(&["HSET", &key("hash"), "pair", &number]);
-            Operation { commands: vec![set("left"), mark, set("right")] }
+            let marks = [
+                words(&["HSET", &key("hash"), "pair", &number]),
+                words(&["SADD", &key("set"), &number]),
+                words(&["ZADD", &key("zset"), &number, "pair"]),
+                words(&["RPUSH", &key("list"), &number]),
+            ];
+            Operation { commands: [&[set("left")], &marks[..], &[set("right")]].concat() }
         }
         12 => one(&["HDEL", &key("hash"), &format!("f{}", chance.below(30)), "pair"]),
-        _ => one(&["DEL", &key(["text", "hash", "list"][chance.below(3) as usize])]),
+        13 | 14 => one(&["SADD", &key("set"), &number]),
+        15 => one(&["SADD", &key("set"), &number, &format!("{n}:{}", "s".repeat(40))]),
+        16 => {
+            let mut command = words(&["SREM", &key("set")]);
+            command.extend((0..10).map(|_| n.saturating_sub(1 + chance.below(100)).to_string()));
+            Operation { commands: vec![command] }
+        }
+        17 => {
+            let name = ["SUNIONSTORE", "SINTERSTORE", "SDIFFSTORE"][chance.below(3) as usize];
+            let other = |chance: &mut Chance| format!("w{writer}:set:{}", chance.below(5));
+            one(&[name, &key("set"), &other(&mut chance), &other(&mut chance)])
+        }
+        18..=20 => one(&["ZADD", &key("zset"), &number, &zset_member(chance.below(30))]),
+        21 => one(&["ZREM", &key("zset"), &zset_member(chance.below(30)), "pair"]),
+        _ => one(&["DEL", &key(KINDS[chance.below(KINDS.len() as u64) as usize])]),
     }
 }
 
 impl Model {
     fn apply(&mut self, operation: &Operation) {
         for command in &operation.commands {
-            let (name, key) = (command[0].as_str(), command[1].clone());
-            match name {
-                "SET" => {
-                    self.keys.insert(key, Content::Text(command[2].clone()));
-                }
-                "HSET" => {
-                    let hash = self.keys.entry(key).or_insert_with(|| Content::Hash(BTreeMap::new()));
-                    if let Content::Hash(fields) = hash {
-                        fields.insert(command[2].clone(), command[3].clone());
-                    }
-                }
-                "HDEL" => {
-                    if let Some(Content::Hash(fields)) = self.keys.get_mut(&key) {
-                        command[2..].iter().for_each(|field| drop(fields.remove(field)));
-                        if fields.is_empty() {
-                            self.keys.remove(&key);
-                        }
-                    }
-                }
-                "RPUSH" => {
-                    let list = self.keys.entry(key).or_insert_with(|| Content::List(Vec::new()));
-                    if let Content::List(items) = list {
-                        items.push(command[2].clone());
-                    }
-                }
-                "LPOP" => {
-                    if let Some(Content::List(items)) = self.keys.get_mut(&key) {
-                        items.remove(0);
-                        if items.is_empty() {
-                            self.keys.remove(&key);
-                        }
-                    }
-                }
-                "DEL" => drop(self.keys.remove(&key)),
-                other => panic!("the model knows no {other}"),
-            }
+            self.apply_command(command);
+            self.keys.retain(|_, content| !content.is_empty());
+        }
+    }
+
+    fn apply_command(&mut self, command: &[String]) {
+        let (name, key, words) = (command[0].as_str(), &command[1], &command[2..]);
+        if name == "DEL" {
+            self.keys.remove(key);
+            return;
+        }
+        if name.ends_with("STORE") {
+            let [left, right] = [&words[0], &words[1]].map(|key| match self.keys.get(key) {
+                Some(Content::Set(members)) => members.clone(),
+                _ => BTreeSet::new(),
+            });
+            let stored = match name {
+                "SUNIONSTORE" => &left | &right,
+                "SINTERSTORE" => &left & &right,
+                _ => &left - &right,
+            };
+            self.keys.insert(key.clone(), Content::Set(stored));
+            return;
+        }
+        let content = self.keys.entry(key.clone()).or_insert_with(|| Content::new(name));
+        match (name, content) {
+            ("SET", content) => *content = Content::Text(words[0].clone()),
+            ("HSET", Content::Hash(fields)) => drop(fields.insert(words[0].clone(), words[1].clone())),
+            ("HDEL", Content::Hash(fields)) => words.iter().for_each(|field| drop(fields.remove(field))),
+            ("RPUSH", Content::List(items)) => items.extend_from_slice(words),
+            ("LPOP", Content::List(items)) => drop((!items.is_empty()).then(|| items.remove(0))),
+            ("SADD", Content::Set(members)) => members.extend(words.iter().cloned()),
+            ("SREM", Content::Set(members)) => members.retain(|member| !words.contains(member)),
+            ("ZADD", Content::Zset(scores)) => drop(scores.insert(words[1].clone(), words[0].clone())),
+            ("ZREM", Content::Zset(scores)) => words.iter().for_each(|word| drop(scores.remove(word))),
+            (other, content) => panic!("the model knows no {other} of {content:?}"),
+        }
+    }
+}
+
+impl Content {
+    /// What a command of this name begins with where there is no key.
+    fn new(command: &str) -> Content {
+        match command.as_bytes()[0] {
+            b'H' => Content::Hash(BTreeMap::new()),
+            b'L' | b'R' => Content::List(Vec::new()),
+            b'Z' => Content::Zset(BTreeMap::new()),
+            _ if command == "SET" => Content::Text(String::new()),
+            _ => Content::Set(BTreeSet::new()),
+        }
+    }
+
+    /// A collection without elements is no key.
+    fn is_empty(&self) -> bool {
+        match self {
+            Content::Text(_) => false,
+            Content::List(items) => items.is_empty(),
+            Content::Set(members) => members.is_empty(),
+            Content::Hash(pairs) | Content::Zset(pairs) => pairs.is_empty(),
         }
     }
 }
@@ -181,11 +236,13 @@ fn read(mut client: Client, reader: u64, ledgers: &[Ledger]) {
     loop {
         let writer = chance.below(WRITERS as u64) as usize;
         let small = chance.below(5);
-        let line = match chance.below(5) {
+        let line = match chance.below(7) {
             0 => format!("GET w{writer}:text:{small}"),
             1 => format!("HGET w{writer}:hash:{small} f{}", chance.below(30)),
             2 => format!("HVALS w{writer}:hash:{small}"),
             3 => format!("LRANGE w{writer}:list:{small} -1 -1"),
+            4 => format!("SMEMBERS w{writer}:set:{small}"),
+            5 => format!("ZSCORE w{writer}:zset:{small} {}", zset_member(chance.below(30))),
             _ => format!("MGET w{writer}:pair:left w{writer}:pair:right"),
         };
         let reply = client.run(&line);
@@ -211,7 +268,7 @@ fn read(mut client: Client, reader: u64, ledgers: &[Ledger]) {
 fn read_content(client: &mut Client, writer: usize) -> BTreeMap<String, Content> {
     let mut found = BTreeMap::new();
     let mut keys: Vec<String> = vec![format!("w{writer}:pair:left"), format!("w{writer}:pair:right")];
-    for kind in ["text", "hash", "list"] {
+    for kind in KINDS {
         keys.extend((0..5).map(|small| format!("w{writer}:{kind}:{small}")));
     }
     for key in keys {
@@ -222,13 +279,41 @@ fn read_content(client: &mut Client, writer: usize) -> BTreeMap<String, Content>
             "list" => Content::List(texts(client.run(&format!("LRANGE {key} 0 -1")))),
             "hash" => {
                 let flat = texts(client.run(&format!("HGETALL {key}")));
+                assert_eq!(client.run(&format!("HLEN {key}")).integer(), flat.len() as i64 / 2, "HLEN {key}");
                 Content::Hash(flat.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect())
             }
+            "set" => {
+                let members = texts(client.run(&format!("SMEMBERS {key}")));
+                assert_eq!(
+                    client.run(&format!("SCARD {key}")).integer(),
+                    members.len() as i64,
+                    "SCARD {key}"
+                );
+                Content::Set(members.into_iter().collect())
+            }
+            "zset" => read_zset(client, &key),
             other => panic!("{key} is a {other}"),
         };
         found.insert(key, content);
     }
     found
+}
+
+/// A sorted set, which must be the same by its scores, by its members, and by its length.
+fn read_zset(client: &mut Client, key: &str) -> Content {
+    let pairs = |value: Value| -> Vec<(String, String)> {
+        let flat: Vec<String> = value.items().iter().map(Value::text).collect();
+        flat.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect()
+    };
+    let by_score = pairs(client.run(&format!("ZRANGE {key} 0 -1 WITHSCORES")));
+    let rank = |(member, score): &(String, String)| (score.parse::<u64>().unwrap(), member.clone());
+    assert!(by_score.is_sorted_by_key(rank), "{key}: {by_score:?}");
+    assert_eq!(client.run(&format!("ZCARD {key}")).integer(), by_score.len() as i64, "ZCARD {key}");
+    let by_member = client.run(&format!("ZSCAN {key} 0 COUNT 1000")).items();
+    assert_eq!(by_member[0].text(), "0", "ZSCAN {key}");
+    let scores: BTreeMap<String, String> = by_score.into_iter().collect();
+    assert_eq!(pairs(by_member[1].clone()).into_iter().collect::<BTreeMap<_, _>>(), scores, "ZSCAN {key}");
+    Content::Zset(scores)
 }
 
 /// Finds the operation after which the writer's keys are what they are now, and checks that it reaches far enough.
@@ -347,12 +432,17 @@ fn run(policies: &[&str]) {
     let mut chance = Chance::new(seed);
     // See `durable_options`: the oracle in Tuff's place is held to less.
     let policies = if subject_is_oracle() { &["always"] } else { policies };
-    let policies: Vec<[&str; 4]> =
-        policies.iter().map(|p| ["--appendonly", "yes", "--appendfsync", p]).collect();
-    let mut server = Server::tuff(&policies[0]);
+    let options = |start: usize| {
+        let mut options = vec!["--appendonly", "yes", "--appendfsync", policies[start % policies.len()]];
+        if !subject_is_oracle() {
+            options.extend(["--packed-max-bytes", if start % 2 == 0 { "64" } else { "1kb" }]);
+        }
+        options
+    };
+    let mut server = Server::tuff(&options(0));
     let mut ledgers: Vec<Ledger> = (0..WRITERS).map(|_| Ledger::new()).collect();
     for number in 0..number_from_env("TUFF_CRASH_ROUNDS", 5) as usize {
-        server.set_options(&policies[(number + 1) % policies.len()]);
+        server.set_options(&options(number + 1));
         let writes = 500 + chance.below(20_000);
         round(&mut server, seed, &mut ledgers, writes);
     }
@@ -391,5 +481,15 @@ fn a_lost_write_is_seen() {
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| settle(client, 0, 7, &mut copy))).is_err()
     };
     assert!(!fails(&mut client, "PING", &ledger));
+    for (kind, changes) in [
+        ("set", ["SADD {} 0", "SREM {} 0"]),
+        ("zset", ["ZADD {} 0 new", "ZREM {} new"]),
+        ("list", ["RPUSH {} 0", "RPOP {}"]),
+        ("hash", ["HSET {} new 0", "HDEL {} new"]),
+    ] {
+        let [wrong, right] = changes.map(|change| change.replace("{}", &format!("w0:{kind}:0")));
+        assert!(fails(&mut client, &wrong, &ledger), "{wrong}");
+        assert!(!fails(&mut client, &right, &ledger), "{right}");
+    }
     assert!(fails(&mut client, "SET w0:pair:left 1", &ledger));
 }
