@@ -15,7 +15,7 @@ use crate::script::host::{Host, Stop};
 use crate::script::source::Script;
 use crate::script::to_resp::{Step, Unwritten, write_result};
 use crate::script::vm::{Run, bytes_at, error_handler, push_bytes, string_at, tick_hook, until_zero};
-use crate::script::{TICK_INSTRUCTIONS, libraries, sandbox, shims};
+use crate::script::{TICK_INSTRUCTIONS, sandbox, shims};
 
 /// A reply buffer of a command that has grown beyond this is given back.
 const KEPT_BYTES_MAX: usize = 256 << 10;
@@ -61,12 +61,11 @@ impl Interpreter {
         let mut state = ptr::null_mut();
         // SAFETY: the pointer lives as long as `lua`.
         unsafe { lua.exec_raw::<()>((), |lua| state = lua).ok()? };
-        let tables = libraries::tables(&lua).ok()?;
         let mut globals = 0;
         // SAFETY: `make` takes the arguments it is given here; errors end in `exec_raw`.
         unsafe {
             let slot = &raw mut globals;
-            lua.exec_raw::<()>(tables, |lua| *slot = make(lua)).ok()?;
+            lua.exec_raw::<()>((), |lua| *slot = make(lua)).ok()?;
             ffi::lua_sethook(state, Some(tick_hook), ffi::LUA_MASKCOUNT, TICK_INSTRUCTIONS);
         }
         lua.set_memory_limit(bytes_max).ok()?;
@@ -183,18 +182,11 @@ unsafe fn protected(lua: *mut lua_State, function: lua_CFunction, data: *mut c_v
     }
 }
 
-/// Builds the sandbox from the libraries' tables on the stack, each above its name; makes it the environment.
+/// Builds the sandbox and makes it the environment. Answers where the real table of globals lies in the registry.
 unsafe fn make(lua: *mut lua_State) -> c_int {
     unsafe {
-        let count = ffi::lua_gettop(lua);
+        ffi::lua_settop(lua, 0);
         sandbox::build(lua);
-        let real = ffi::lua_gettop(lua);
-        for i in (1..count).step_by(2) {
-            ffi::lua_pushvalue(lua, i);
-            ffi::lua_pushvalue(lua, i + 1);
-            ffi::lua_rawset(lua, real);
-        }
-        sandbox::protect(lua, real);
         ffi::lua_replace(lua, ffi::LUA_GLOBALSINDEX);
         let globals = ffi::luaL_ref(lua, ffi::LUA_REGISTRYINDEX);
         ffi::lua_settop(lua, 0);

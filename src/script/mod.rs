@@ -8,17 +8,25 @@
 //!
 //! The Lua is PUC's 5.1, as in Redis: its count hook can stop an endless loop.
 
+mod bits;
 pub mod cache;
+mod cjson;
+mod cmsgpack;
 pub mod engine;
 mod from_resp;
 pub mod host;
 mod interpreter;
+mod json_config;
+mod json_decode;
 mod libraries;
 mod random;
+#[cfg(test)]
+mod recorded;
 mod redis_api;
 mod sandbox;
 mod shims;
 pub mod source;
+mod structs;
 #[cfg(test)]
 mod tests;
 mod to_resp;

@@ -10,7 +10,7 @@ use std::ffi::c_int;
 use mlua::ffi::{self, lua_CFunction, lua_State};
 
 use crate::script::vm::{error_handler, push_bytes};
-use crate::script::{redis_api, shims};
+use crate::script::{libraries, redis_api, shims};
 
 /// Globals of Lua that scripts may use.
 const GLOBALS: &[&str] = &[
@@ -39,8 +39,8 @@ const GLOBALS: &[&str] = &[
 /// Libraries of Lua that scripts may use whole.
 const LIBRARIES: &[&str] = &["string", "math", "table", "coroutine"];
 
-/// Takes the table of all of Lua's globals, which is the environment now, and leaves on the stack the real table of the sandbox
-/// below its face.
+/// Takes what it needs from Lua's globals, which are the environment now, and leaves two tables on the empty stack: the real
+/// globals of the sandbox, and their face.
 pub(super) unsafe fn build(lua: *mut lua_State) {
     unsafe {
         ffi::lua_createtable(lua, 0, 64);
@@ -72,11 +72,13 @@ pub(super) unsafe fn build(lua: *mut lua_State) {
         ffi::lua_settop(lua, real);
         add_clock(lua, real);
         add_redis(lua, real);
+        libraries::make(lua, keep_library);
+        protect(lua, real);
     }
 }
 
 /// Gives every table in the table at `real` its face, and pushes the face of that table itself.
-pub(super) unsafe fn protect(lua: *mut lua_State, real: c_int) {
+unsafe fn protect(lua: *mut lua_State, real: c_int) {
     unsafe {
         ffi::lua_pushnil(lua);
         while ffi::lua_next(lua, real) != 0 {
@@ -108,6 +110,11 @@ pub(super) unsafe fn protect(lua: *mut lua_State, real: c_int) {
         ffi::lua_pushvalue(lua, -1);
         set(lua, real, "_G");
     }
+}
+
+/// Puts the table on top into the real table of globals, at slot 1.
+unsafe fn keep_library(lua: *mut lua_State, name: &str) {
+    unsafe { set(lua, 1, name) }
 }
 
 /// Of `os` there is only the clock.

@@ -73,6 +73,15 @@ unsafe fn push_of_face(lua: *mut lua_State, index: c_int, name: &'static u8) -> 
     }
 }
 
+/// Puts the real table in the place of a face on top. Needs two free slots.
+pub(super) unsafe fn reveal_top(lua: *mut lua_State) {
+    unsafe {
+        if push_of_face(lua, -1, &REAL_KEY) {
+            ffi::lua_replace(lua, -2);
+        }
+    }
+}
+
 /// Whether the value is the face of a protected table.
 unsafe fn is_face(lua: *mut lua_State, index: c_int) -> bool {
     unsafe {

@@ -19,6 +19,7 @@ use mlua::ffi::{self, lua_State};
 
 use crate::resp::Proto;
 use crate::script::host::{Host, Stop};
+use crate::script::json_config::JsonConfig;
 use crate::script::random::Rand48;
 
 /// Everything a run needs besides the Lua stack.
@@ -35,6 +36,10 @@ pub(super) struct Run {
     random: Option<Rand48>,
     /// Reply of the last command.
     pub out: Vec<u8>,
+    /// Where the libraries build their texts.
+    pub scratch: Vec<u8>,
+    /// How cjson is set in this run.
+    pub json: JsonConfig,
     /// Words of the command being called; they lie on the Lua stack and live as long as the call.
     words: Vec<&'static [u8]>,
 }
@@ -53,6 +58,8 @@ impl Run {
             panic: None,
             random: None,
             out: Vec::new(),
+            scratch: Vec::new(),
+            json: JsonConfig::default(),
             words: Vec::new(),
         }
     }
@@ -71,6 +78,7 @@ impl Run {
         self.stop = None;
         self.panic = None;
         self.random = None;
+        self.json = JsonConfig::default();
         let _leave = Leave(RUN.replace(self));
         body()
     }
@@ -88,6 +96,19 @@ impl Run {
             }
         }
         self.stop.is_none()
+    }
+
+    /// Adds zeros.
+    pub fn pad_scratch(&mut self, count: usize) {
+        self.scratch.resize(self.scratch.len() + count, 0);
+    }
+
+    /// Empties the scratch, and gives it back if it has grown large.
+    pub fn clear_scratch(&mut self) {
+        /// More than most texts need.
+        const KEPT_BYTES_MAX: usize = 256 << 10;
+        self.scratch.clear();
+        self.scratch.shrink_to(KEPT_BYTES_MAX);
     }
 
     /// Forgets the words of the last command.
