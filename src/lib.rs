@@ -10,6 +10,7 @@ pub mod encoding;
 pub mod hot;
 pub mod keyspace;
 pub mod metrics;
+pub mod pubsub;
 pub mod resp;
 pub mod script;
 pub mod server;

@@ -4,7 +4,7 @@
 //! connection: the effects do, when the reply is certain. Whom KILL and UNBLOCK reach is decided when the reply is written; a
 //! client that goes away meanwhile has gone anyway.
 
-use super::client_filter::{KillOrder, ListOrder, is_kind_of_all, kill_order, list_order};
+use super::client_filter::{KillOrder, ListOrder, kill_order, list_order};
 use super::client_line::{Running, write_line};
 use crate::base::number::parse_i64;
 use crate::dispatch::spec::Flag::{Admin, Loading, NoScript, Stale};
@@ -237,8 +237,7 @@ fn client_list(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let clients = &call.node.clients;
     let listed = match order {
         ListOrder::All => clients.all(),
-        ListOrder::Kind(kind) if is_kind_of_all(kind) => clients.all(),
-        ListOrder::Kind(_) => Vec::new(),
+        ListOrder::Kind(kind) => clients.matching(&KillFilter { kind: Some(kind), ..KillFilter::default() }),
         ListOrder::Ids(ids) => {
             ids.into_iter().filter_map(|id| clients.get(u64::try_from(id).ok()?)).collect()
         }

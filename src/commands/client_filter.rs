@@ -27,11 +27,6 @@ pub(super) struct KillOrder {
     pub(super) answers_count: bool,
 }
 
-/// Every connection we have is a normal one.
-pub(super) fn is_kind_of_all(kind: ClientKind) -> bool {
-    kind == ClientKind::Normal
-}
-
 /// Reads the words behind CLIENT LIST.
 pub(super) fn list_order(args: Args<'_>) -> Outcome<ListOrder> {
     let is = |word: &[u8]| args.at(0).eq_ignore_ascii_case(word);
@@ -70,7 +65,7 @@ pub(super) fn kill_order(args: Args<'_>) -> Outcome<KillOrder> {
         match word.to_ascii_lowercase().as_slice() {
             b"id" => filter.ids = vec![client_id(value)?],
             b"maxage" => filter.age_seconds_min = Some(age_seconds(value)?),
-            b"type" => filter.normal = Some(is_kind_of_all(client_kind(value)?)),
+            b"type" => filter.kind = Some(client_kind(value)?),
             b"addr" => filter.address = Some(text(value)),
             b"laddr" => filter.local_address = Some(text(value)),
             b"user" if value == b"default" => filter.user = Some(text(value)),
@@ -153,11 +148,11 @@ mod tests {
     fn kill_filters_add_up_and_the_last_of_a_name_counts() {
         let order = killed("ID 7 id 8 Type normal USER default laddr [::1]:1 maxage 5 SKIPME no");
         assert_eq!(order.filter.ids, [8]);
-        assert_eq!((order.filter.normal, order.filter.age_seconds_min), (Some(true), Some(5)));
+        assert_eq!((order.filter.kind, order.filter.age_seconds_min), (Some(ClientKind::Normal), Some(5)));
         assert_eq!(order.filter.local_address.as_deref(), Some("[::1]:1"));
         assert!(!order.spare_self && order.answers_count);
         assert!(killed("id 7").spare_self);
-        assert_eq!(killed("type pubsub").filter.normal, Some(false));
+        assert_eq!(killed("type pubsub").filter.kind, Some(ClientKind::PubSub));
     }
 
     #[test]

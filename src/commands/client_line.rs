@@ -1,10 +1,11 @@
 //! One connection as CLIENT LIST and CLIENT INFO show it: Redis' fields, in Redis' order.
 //!
-//! What we do not have is told as what Redis tells of it when it is not in use: no subscriptions (`sub psub ssub`), no reply
-//! list (`oll omem`), no redirection (`redir`), no I/O thread. Buffers grow and shrink with what is in them, so nothing of them is
+//! What we do not have is told as what Redis tells of it when it is not in use: no redirection (`redir`), no I/O thread. The
+//! reply list (`oll omem`) is what waits to be sent unasked. Buffers grow and shrink with what is in them, so nothing of them is
 //! free (`qbuf-free`), and the fixed reply buffer (`rbs rbp`) does not exist: what waits to be sent is `obl`.
 
-use crate::session::ClientInfo;
+use crate::pubsub::Kind;
+use crate::session::{ClientInfo, ClientKind};
 use std::io::Write;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -30,11 +31,15 @@ pub(super) fn write_line(out: &mut Vec<u8>, client: &ClientInfo, now_ms: u64, ru
     let _ = write!(out, " fd={} name=", client.descriptor);
     out.extend_from_slice(&labels.name);
     let _ = write!(out, " age={age_s} idle={idle_s} flags={}", flags(client));
-    let _ = write!(out, " db={} sub=0 psub=0 ssub=0", client.database.load(Relaxed));
+    let [sub, psub, ssub] =
+        [Kind::Channel, Kind::Pattern, Kind::Shard].map(|kind| client.subscriptions(kind));
+    let _ = write!(out, " db={} sub={sub} psub={psub} ssub={ssub}", client.database.load(Relaxed));
     let _ = write!(out, " multi={queued} watch={}", client.watched.load(Relaxed));
     let _ = write!(out, " qbuf={} qbuf-free=0", client.query_bytes.load(Relaxed));
     let _ = write!(out, " argv-mem={argument_bytes} multi-mem={}", client.queued_bytes.load(Relaxed));
-    let _ = write!(out, " rbs=0 rbp=0 obl={} oll=0 omem=0", client.output_bytes.load(Relaxed));
+    let (messages, bytes) = client.outbox().map_or((0, 0), |outbox| (outbox.len(), outbox.bytes()));
+    let obl = client.output_bytes.load(Relaxed);
+    let _ = write!(out, " rbs=0 rbp=0 obl={obl} oll={messages} omem={bytes}");
     let _ = write!(out, " tot-mem={} events=r cmd={command}", client.bytes());
     let _ = write!(out, " user=default redir=-1 resp={} lib-name=", client.protocol.load(Relaxed));
     out.extend_from_slice(&labels.lib_name);
@@ -48,6 +53,7 @@ pub(super) fn write_line(out: &mut Vec<u8>, client: &ClientInfo, now_ms: u64, ru
 /// The letters of a connection's state, in Redis' order; N when there are none.
 fn flags(client: &ClientInfo) -> String {
     let letters = [
+        ('P', client.kind() == ClientKind::PubSub),
         ('x', client.queued.load(Relaxed) > 0),
         ('b', client.blocked.load(Relaxed)),
         ('A', client.is_ended()),

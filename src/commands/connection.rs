@@ -5,6 +5,7 @@
 
 use super::client::check_name;
 use super::database::database_number;
+use super::pubsub::Own;
 use crate::base::number::parse_i64;
 use crate::dispatch::spec::Flag::{AllowBusy, Fast, Loading, NoAuth, NoScript, Stale};
 use crate::dispatch::spec::{Group, family};
@@ -73,6 +74,13 @@ const REDIS_VERSION: &str = "8.2.3";
 const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user is disabled.";
 
 fn ping(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
+    if call.args.len() <= 2 && reply.proto() == Proto::Resp2 && Own::of(call).listens() {
+        // A listener must be able to tell it from a message.
+        reply.array(2);
+        reply.bulk_str("pong");
+        reply.bulk(call.args.at(1));
+        return Ok(());
+    }
     match call.args.len() {
         1 => reply.simple("PONG"),
         2 => reply.bulk(call.args.at(1)),

@@ -24,7 +24,9 @@ use crate::keyspace::Outcome;
 use crate::metrics::percentile::percentile_us;
 use crate::metrics::process::Allocated;
 use crate::metrics::vitals::Totals;
+use crate::pubsub::Kind;
 use crate::resp::{Args, Reply};
+use crate::session::ClientKind;
 use std::fmt::{Display, Write};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -181,6 +183,7 @@ fn clients(node: &Node, page: &mut Page) {
     let clients = node.clients.all();
     let blocked = clients.iter().filter(|client| client.blocked.load(Relaxed)).count();
     let watching = clients.iter().filter(|client| client.watched.load(Relaxed) > 0).count();
+    let listening = clients.iter().filter(|client| client.kind() == ClientKind::PubSub).count();
     let input = clients.iter().map(|client| client.query_bytes.load(Relaxed)).max().unwrap_or(0);
     let output = clients.iter().map(|client| client.output_bytes.load(Relaxed)).max().unwrap_or(0);
     page.title("Clients");
@@ -190,7 +193,7 @@ fn clients(node: &Node, page: &mut Page) {
     page.field("client_recent_max_output_buffer", output);
     page.field("blocked_clients", blocked);
     page.field("tracking_clients", 0);
-    page.field("pubsub_clients", 0);
+    page.field("pubsub_clients", listening);
     page.field("watching_clients", watching);
     page.field("total_watched_keys", node.keyspace.watches().len());
 }
@@ -270,8 +273,9 @@ fn stats(node: &Node, page: &mut Page) {
     page.field("evicted_keys", 0);
     page.field("keyspace_hits", figures.key_hits());
     page.field("keyspace_misses", figures.key_misses());
-    page.field("pubsub_channels", 0);
-    page.field("pubsub_patterns", 0);
+    page.field("pubsub_channels", node.pubsub.count(Kind::Channel));
+    page.field("pubsub_patterns", node.pubsub.count(Kind::Pattern));
+    page.field("pubsubshard_channels", node.pubsub.count(Kind::Shard));
     page.field("latest_fork_usec", 0);
     page.field("total_forks", 0);
     page.field("total_error_replies", node.stats.error_total());

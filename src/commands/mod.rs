@@ -19,6 +19,7 @@ pub mod lolwut;
 pub mod memory;
 pub mod object;
 mod page;
+pub mod pubsub;
 pub mod scan;
 pub mod script;
 pub mod server;
@@ -46,6 +47,7 @@ pub const FAMILIES: &[&[Command]] = &[
     scan::COMMANDS,
     database::COMMANDS,
     transaction::COMMANDS,
+    pubsub::COMMANDS,
     connection::COMMANDS,
     client::COMMANDS,
     command::COMMANDS,

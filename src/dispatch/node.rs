@@ -7,6 +7,7 @@ use crate::base::random::Rng;
 use crate::config::{Config, LogLevel};
 use crate::keyspace::Keyspace;
 use crate::metrics::vitals::Vitals;
+use crate::pubsub::PubSub;
 use crate::script::Scripts;
 use crate::session::{Clients, ShutdownMode};
 use parking_lot::Mutex;
@@ -29,6 +30,8 @@ pub struct Node {
     pub config: Arc<Config>,
     /// Its data.
     pub keyspace: Keyspace,
+    /// Who listens to which channel.
+    pub pubsub: Arc<PubSub>,
     /// Its connections.
     pub clients: Clients,
     /// How often commands ran.
@@ -173,6 +176,7 @@ impl Node {
     /// A node that is about to serve.
     pub fn new(table: Table, config: Arc<Config>, keyspace: Keyspace, clock: Clock, workers: usize) -> Node {
         Node {
+            pubsub: Arc::new(PubSub::new(Arc::clone(&config), clock.clone())),
             stats: Stats::new(table.len(), workers),
             table,
             config,

@@ -137,6 +137,11 @@ pub fn prepare<'n>(node: &'n Node, session: &Session, args: Args<'_>) -> Prepare
     if !session.authenticated && !spec.flags.has(Flag::NoAuth) {
         return refusal(entry, "NOAUTH Authentication required.");
     }
+    if session.only_listens() && !LISTENERS_COMMANDS.contains(&entry.name) {
+        let allowed =
+            "only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context";
+        return refusal(entry, &format!("ERR Can't execute '{}': {allowed}", entry.name));
+    }
     if session.multi.is_some() {
         if spec.flags.has(Flag::NoMulti) {
             return refusal(entry, "ERR Command not allowed inside a transaction");
@@ -152,6 +157,19 @@ pub fn prepare<'n>(node: &'n Node, session: &Session, args: Args<'_>) -> Prepare
     }
     Prepared::Run(entry)
 }
+
+/// What a client of RESP2 with subscriptions may say.
+const LISTENERS_COMMANDS: [&str; 9] = [
+    "ping",
+    "subscribe",
+    "unsubscribe",
+    "psubscribe",
+    "punsubscribe",
+    "ssubscribe",
+    "sunsubscribe",
+    "quit",
+    "reset",
+];
 
 const DEBUG_REFUSED: &str = "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you \
                              can run it from a local connection, otherwise you need to set this option in the \
@@ -263,7 +281,8 @@ fn make_plan(node: &Node, request: &Request<'_>, plan: &mut LockPlan) {
 /// look at figures that only a commit moves, and a waiter's turn, which must be over with its commit.
 pub fn can_join(request: &Request<'_>) -> bool {
     let spec = request.entry.spec;
-    let alone = [Flag::Blocking, Flag::Heavy, Flag::Gate].into_iter().any(|flag| spec.flags.has(flag));
+    let alone =
+        [Flag::Blocking, Flag::Heavy, Flag::Gate, Flag::PubSub].into_iter().any(|flag| spec.flags.has(flag));
     spec.has_keys() && !alone && request.entry.name != "exec" && request.waiter.is_none()
 }
 

@@ -8,14 +8,16 @@
 
 use super::Local;
 use super::effects::apply;
+use super::messages::filled;
 use crate::base::random::Rng;
 use crate::config::{AppendFsync, ClientClass};
 use crate::dispatch::group::{Settled, Ticket};
 use crate::dispatch::run::{self, Bench, Pause, Prepared, Ran, Request, Runner};
 use crate::dispatch::table::Entry;
 use crate::keyspace::RunIdentity;
+use crate::pubsub::Receipt;
 use crate::resp::{Decoded, Decoder, Limits, OwnedArgs, Reply};
-use crate::session::{ReplyMode, Session};
+use crate::session::{ClientKind, Effect, ReplyMode, Session};
 use bytes::{Buf, BytesMut};
 use std::cell::RefCell;
 use std::io;
@@ -53,12 +55,18 @@ pub(super) struct Connection {
     alone: bool,
     /// Replies in `output` that are not let go yet, and up to where the log must be flushed for them.
     replies: usize,
-    sequence: u64,
-    epoch: u64,
+    pub(super) sequence: u64,
+    pub(super) epoch: u64,
     /// Hold the replies back for so long (WAIT, DEBUG SLEEP).
     pub(super) delay: Option<Duration>,
     /// Close once the replies are sent.
     pub(super) closing: bool,
+    /// A message of this connection is still on its way.
+    pub(super) posted: Option<Receipt>,
+    /// A subscription has ended: what it brought stands before the reply that says so.
+    pub(super) has_left: bool,
+    /// The last flush gave up its replies.
+    pub(super) has_retracted: bool,
     last_command: usize,
     /// The time as of the last command's end, monotonic and unix, microseconds: one look at the clock per command.
     mono_us: u64,
@@ -116,6 +124,9 @@ impl Connection {
             epoch: 0,
             delay: None,
             closing: false,
+            posted: None,
+            has_left: false,
+            has_retracted: false,
             last_command: usize::MAX,
             mono_us: 0,
             now_us: 0,
@@ -139,7 +150,7 @@ impl Connection {
     async fn converse(&mut self) -> Ended {
         loop {
             self.burst().await?;
-            self.flush().await?;
+            self.flush_with_messages().await?;
             if self.alone {
                 // The group stalled when its replies were wanted.
                 continue;
@@ -166,6 +177,11 @@ impl Connection {
                     self.look_at_clock();
                 }
             }
+            if self.posted.is_some() {
+                self.wait_for_post().await;
+                self.look_at_clock();
+            }
+            self.collect_messages();
             if self.output.len() > FLUSH_BYTES {
                 self.flush().await?;
             }
@@ -237,7 +253,11 @@ impl Connection {
         if let Prepared::Run(entry) = run::prepare(node, &self.session, args) {
             let run = run::identify(self.now_us, &mut self.rng);
             let request = Request { session: &self.session, entry, args, run: &run, waiter: None };
-            if !self.alone && self.session.reply_mode == ReplyMode::On && run::can_join(&request) {
+            // Who is sent messages gets them exactly where they belong among its replies.
+            let may_join = !self.alone
+                && self.session.reply_mode == ReplyMode::On
+                && self.session.client.outbox().is_none();
+            if may_join && run::can_join(&request) {
                 let runner = Runner { node, worker: self.worker };
                 let start = self.output.len();
                 let joined = run::join(&runner, &mut self.bench.borrow_mut(), &request, &mut self.output);
@@ -416,11 +436,16 @@ impl Connection {
             self.epoch = if self.epoch == 0 || self.epoch == ran.epoch { ran.epoch } else { u64::MAX };
         }
         self.sequence = self.sequence.max(ran.sequence);
+        // What is said of subscriptions is a message, and messages are always sent.
+        let is_message = ran.effects.iter().any(|effect| matches!(effect, Effect::Subscriptions(_)));
         for effect in ran.effects {
             apply(self, effect);
         }
+        if std::mem::take(&mut self.has_left) {
+            self.collect_messages_before(start);
+        }
         let silent = self.session.reply_mode == ReplyMode::Off || mode == ReplyMode::SkipNext;
-        if silent {
+        if silent && !is_message {
             self.output.truncate(start);
         } else if self.output.len() > start {
             self.replies += 1;
@@ -513,6 +538,7 @@ impl Connection {
             .store()
             .failure()
             .unwrap_or_else(|| "the database was reopened".to_owned());
+        self.has_retracted = true;
         self.output.clear();
         for _ in 0..self.replies {
             Reply::new(&mut self.output, self.session.proto).error(&run::misconf_text(&reason));
@@ -521,21 +547,35 @@ impl Connection {
 
     /// Writes the output to the socket, waiting for a slow client as long as its output limits allow.
     async fn send(&mut self) -> Ended {
+        let mut output = std::mem::take(&mut self.output);
+        let sent = self.send_bytes(&output).await;
+        output.clear();
+        self.output = output;
+        sent
+    }
+
+    /// The same for bytes that need not be copied into the output.
+    pub(super) async fn send_bytes(&mut self, output: &[u8]) -> Ended {
         let client = Arc::clone(&self.session.client);
-        let limit = self.shared.node.config.output_limit(ClientClass::Normal);
-        if limit.hard_bytes > 0 && self.output.len() as u64 > limit.hard_bytes {
+        let class = match client.kind() {
+            ClientKind::PubSub => ClientClass::Pubsub,
+            _ => ClientClass::Normal,
+        };
+        let limit = self.shared.node.config.output_limit(class);
+        if limit.hard_bytes > 0 && output.len() as u64 > limit.hard_bytes {
             return Err(io::Error::other("output buffer limit"));
         }
         let mut sent = 0;
-        while sent < self.output.len() {
-            match self.stream.try_write(&self.output[sent..]) {
+        while sent < output.len() {
+            match self.stream.try_write(&output[sent..]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(bytes) => sent += bytes,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let left = (self.output.len() - sent) as u64;
+                    let left = (output.len() - sent) as u64;
                     client.output_bytes.store(left as usize, Ordering::Relaxed);
+                    let waiting = client.outbox().map_or(0, |outbox| outbox.bytes() as u64);
                     let patience = match limit.soft_bytes {
-                        soft if soft > 0 && left > soft => Duration::from_secs(limit.soft_seconds),
+                        soft if soft > 0 && left + waiting > soft => Duration::from_secs(limit.soft_seconds),
                         _ => Duration::MAX,
                     };
                     tokio::select! {
@@ -550,7 +590,6 @@ impl Connection {
         client.output_bytes.store(0, Ordering::Relaxed);
         client.sent_bytes.fetch_add(sent as u64, Ordering::Relaxed);
         self.shared.node.traffic.sent_bytes.fetch_add(sent as u64, Ordering::Relaxed);
-        self.output.clear();
         Ok(())
     }
 
@@ -574,10 +613,13 @@ impl Connection {
         if self.input.capacity() - self.input.len() < READ_BYTES / 4 {
             self.input.reserve(READ_BYTES);
         }
+        // Who listens is silent for good reason.
+        let patience = if client.kind() == ClientKind::PubSub { Duration::MAX } else { patience };
         let read = tokio::select! {
             biased;
             read = self.stream.read_buf(&mut self.input) => read?,
             () = client.ended() => return Ok(false),
+            () = filled(&client) => return Ok(true),
             () = pause_for(patience) => return Ok(false),
         };
         client.active_ms.store(self.shared.node.clock.now_ms(), Ordering::Relaxed);

@@ -22,6 +22,9 @@ pub(super) fn apply(connection: &mut Connection, effect: Effect) {
         Effect::SetProto(proto) => {
             session.proto = proto;
             client.protocol.store(if proto == Proto::Resp3 { 3 } else { 2 }, Ordering::Relaxed);
+            if let Some(outbox) = client.outbox() {
+                outbox.set_proto(proto);
+            }
         }
         Effect::Authenticate => session.authenticated = true,
         Effect::SetName(name) => client.labels.lock().name = name,
@@ -83,6 +86,8 @@ pub(super) fn apply(connection: &mut Connection, effect: Effect) {
         Effect::Shutdown(mode) => node.request_shutdown(mode),
         Effect::Checkpoint => save::start(&shared),
         Effect::CutLog => save::start_cut(&shared),
+        Effect::Subscriptions(changes) => connection.change_subscriptions(changes),
+        Effect::Publish { kind, channel, payload } => connection.publish(kind, &channel, &payload),
         Effect::Sleep(duration) => connection.delay = Some(duration),
     }
 }
@@ -91,6 +96,7 @@ pub(super) fn apply(connection: &mut Connection, effect: Effect) {
 pub(super) fn forget_session(connection: &mut Connection) {
     unwatch(connection);
     set_multi(&mut connection.session, None);
+    connection.end_subscriptions();
 }
 
 fn set_multi(session: &mut Session, multi: Option<Multi>) {
@@ -143,6 +149,9 @@ fn reset(connection: &mut Connection) {
     let session = &mut connection.session;
     session.database = 0;
     session.proto = Proto::Resp2;
+    if let Some(outbox) = client.outbox() {
+        outbox.set_proto(Proto::Resp2);
+    }
     session.authenticated = authenticated;
     session.no_touch = false;
     session.reply_mode = ReplyMode::On;

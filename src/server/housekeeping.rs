@@ -21,6 +21,12 @@ pub(super) fn start(shared: &Arc<Shared>) {
     tokio::spawn(lease(Arc::clone(shared)));
     tokio::spawn(repair(Arc::clone(shared)));
     tokio::spawn(sample(Arc::clone(shared)));
+    tokio::spawn(carry(Arc::clone(shared)));
+}
+
+/// Takes messages for many receivers to them.
+async fn carry(shared: Arc<Shared>) {
+    shared.node.pubsub.carry().await;
 }
 
 async fn expire(shared: Arc<Shared>) {

@@ -10,6 +10,7 @@ mod descriptors;
 mod effects;
 mod housekeeping;
 pub mod logging;
+mod messages;
 mod metrics_http;
 mod pause;
 mod pidfile;

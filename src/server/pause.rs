@@ -4,6 +4,7 @@
 
 use super::Shared;
 use super::connection::{Connection, pause_for};
+use super::messages::filled;
 use crate::dispatch::run::{self, Pause, Ran, Request, Runner};
 use crate::dispatch::spec::Flag;
 use crate::encoding::row::{RowKey, split_head_row};
@@ -345,6 +346,7 @@ impl Connection {
                 biased;
                 () = waiter.decided() => return Ok(true),
                 () = client.ended() => return Ok(false),
+                () = filled(&client) => self.flush_with_messages().await?,
                 read = self.stream.read_buf(&mut self.input), if may_read => if read? == 0 { return Ok(false) },
                 () = pause_for(patience) => {
                     if wait.deadline_ms.is_some_and(|at_ms| at_ms <= self.shared.node.clock.now_ms()) {

@@ -4,12 +4,14 @@
 //! is one mutex, taken when a connection comes or goes and by CLIENT LIST and KILL.
 
 use crate::base::clock::Clock;
+use crate::pubsub::{Kind, Outbox};
+use crate::resp::Proto;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Poll, Waker};
 
 /// What kind of client a connection is, as CLIENT KILL TYPE names them.
@@ -68,6 +70,8 @@ pub struct ClientInfo {
     pub no_touch: AtomicBool,
     /// Name, library name and version, last command.
     pub labels: Mutex<Labels>,
+    /// What it is sent unasked; there from its first subscription on.
+    outbox: OnceLock<Arc<Outbox>>,
     killed: AtomicBool,
     /// Wakes the connection when it is killed. Only its own task waits, so there is room for one.
     waker: Mutex<Option<Waker>>,
@@ -95,8 +99,8 @@ pub struct KillFilter {
     pub address: Option<String>,
     /// This local address.
     pub local_address: Option<String>,
-    /// Only normal clients (`Some(true)`), or none that we have (`Some(false)`).
-    pub normal: Option<bool>,
+    /// Only clients of this kind.
+    pub kind: Option<ClientKind>,
     /// Only clients of this user.
     pub user: Option<String>,
     /// Only clients at least this old, in seconds.
@@ -137,7 +141,39 @@ impl ClientInfo {
     /// Bytes it holds in memory.
     pub fn bytes(&self) -> usize {
         let buffers = self.query_bytes.load(Ordering::Relaxed) + self.output_bytes.load(Ordering::Relaxed);
-        std::mem::size_of::<ClientInfo>() + buffers + self.queued_bytes.load(Ordering::Relaxed)
+        let messages = self.outbox().map_or(0, |outbox| outbox.bytes());
+        std::mem::size_of::<ClientInfo>() + buffers + messages + self.queued_bytes.load(Ordering::Relaxed)
+    }
+
+    /// What it is sent unasked, if it ever was to be sent such a thing.
+    pub fn outbox(&self) -> Option<&Arc<Outbox>> {
+        self.outbox.get()
+    }
+
+    /// The same, made if it is not there.
+    pub fn make_outbox(self: &Arc<ClientInfo>) -> &Arc<Outbox> {
+        self.outbox.get_or_init(|| {
+            let proto = if self.protocol.load(Ordering::Relaxed) == 3 { Proto::Resp3 } else { Proto::Resp2 };
+            let client = Arc::downgrade(self);
+            Outbox::new(self.id, proto, move || {
+                if let Some(client) = client.upgrade() {
+                    client.end();
+                }
+            })
+        })
+    }
+
+    /// How many subscriptions of a kind it has.
+    pub fn subscriptions(&self, kind: Kind) -> usize {
+        self.outbox().map_or(0, |outbox| outbox.count(kind))
+    }
+
+    /// Whether it listens or is an ordinary client.
+    pub fn kind(&self) -> ClientKind {
+        match self.outbox() {
+            Some(outbox) if outbox.subscriptions() > 0 => ClientKind::PubSub,
+            _ => ClientKind::Normal,
+        }
     }
 }
 
@@ -147,7 +183,7 @@ impl KillFilter {
         (self.ids.is_empty() || self.ids.contains(&client.id))
             && self.address.as_deref().is_none_or(|address| client.address.to_string() == address)
             && self.local_address.as_deref().is_none_or(|address| client.local_address.to_string() == address)
-            && self.normal.unwrap_or(true)
+            && self.kind.is_none_or(|kind| client.kind() == kind)
             && self.user.as_deref().is_none_or(|user| user == "default")
             && self.age_seconds_min.is_none_or(|age| now_ms.saturating_sub(client.created_ms) / 1000 >= age)
             && self.spare != Some(client.id)
@@ -191,6 +227,7 @@ impl Clients {
             no_evict: AtomicBool::new(false),
             no_touch: AtomicBool::new(false),
             labels: Mutex::default(),
+            outbox: OnceLock::new(),
             killed: AtomicBool::new(false),
             waker: Mutex::default(),
         });

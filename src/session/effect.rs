@@ -1,6 +1,7 @@
 //! What a committed command changes outside the data: its own connection, other connections, the server's settings.
 
 use super::{KillFilter, Watched};
+use crate::pubsub::{Kind, Name};
 use crate::resp::{OwnedArgs, Proto};
 use std::sync::Arc;
 
@@ -24,6 +25,17 @@ pub struct ShutdownMode {
     pub force: bool,
     /// A checkpoint first (SAVE).
     pub save: bool,
+}
+
+/// One subscription begun or ended.
+#[derive(Debug, Clone)]
+pub struct SubscriptionChange {
+    /// What the name is of.
+    pub kind: Kind,
+    /// The channel or pattern.
+    pub name: Name,
+    /// It begins.
+    pub begins: bool,
 }
 
 /// One change, applied after the commit, in the order given.
@@ -91,6 +103,17 @@ pub enum Effect {
     Checkpoint,
     /// BGREWRITEAOF: cut the log on the pool.
     CutLog,
+    /// SUBSCRIBE, UNSUBSCRIBE and their kin, also when nothing changes: its reply is sent even with CLIENT REPLY OFF.
+    Subscriptions(Vec<SubscriptionChange>),
+    /// PUBLISH, SPUBLISH.
+    Publish {
+        /// A channel or a shard channel.
+        kind: Kind,
+        /// Its name.
+        channel: Name,
+        /// What is said.
+        payload: Box<[u8]>,
+    },
     /// DEBUG SLEEP and the like: hold this connection back for so long.
     Sleep(std::time::Duration),
 }

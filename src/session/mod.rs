@@ -7,7 +7,7 @@ mod clients;
 mod effect;
 
 pub use clients::{ClientInfo, ClientKind, Clients, KillFilter};
-pub use effect::{Effect, ReplyMode, ShutdownMode};
+pub use effect::{Effect, ReplyMode, ShutdownMode, SubscriptionChange};
 
 use crate::encoding::row::RowKey;
 use crate::resp::{OwnedArgs, Proto};
@@ -77,6 +77,11 @@ impl Session {
             no_touch: false,
             reply_mode: ReplyMode::On,
         }
+    }
+
+    /// True in RESP2's subscribe mode, in which only a few commands are allowed.
+    pub fn only_listens(&self) -> bool {
+        self.proto == Proto::Resp2 && self.client.kind() == ClientKind::PubSub
     }
 
     /// True when EXEC must answer null: something watched has changed, or has expired meanwhile.

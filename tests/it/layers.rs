@@ -18,28 +18,29 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("store", &["base", "config", "metrics", "encoding"]),
     ("hot", &["base", "config", "metrics", "encoding"]),
     ("waiters", &["base", "config", "metrics", "encoding"]),
+    ("pubsub", &["base", "config", "metrics", "resp"]),
     ("keyspace", &["base", "config", "metrics", "encoding", "store", "hot", "waiters"]),
     ("types", &["base", "config", "encoding", "keyspace"]),
-    ("session", &["base", "config", "metrics", "resp", "encoding", "keyspace"]),
+    ("session", &["base", "config", "metrics", "resp", "encoding", "pubsub", "keyspace"]),
     (
         "dispatch",
         &[
-            "base", "config", "metrics", "resp", "encoding", "store", "waiters", "keyspace", "types",
-            "session", "script",
+            "base", "config", "metrics", "resp", "encoding", "store", "waiters", "pubsub", "keyspace",
+            "types", "session", "script",
         ],
     ),
     (
         "commands",
         &[
-            "base", "config", "metrics", "resp", "encoding", "hot", "waiters", "keyspace", "types",
+            "base", "config", "metrics", "resp", "encoding", "hot", "waiters", "pubsub", "keyspace", "types",
             "session", "dispatch", "script",
         ],
     ),
     (
         "server",
         &[
-            "base", "config", "metrics", "resp", "encoding", "store", "hot", "waiters", "keyspace", "types",
-            "session", "dispatch", "commands",
+            "base", "config", "metrics", "resp", "encoding", "store", "hot", "waiters", "pubsub", "keyspace",
+            "types", "session", "dispatch", "commands",
         ],
     ),
 ];
