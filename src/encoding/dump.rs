@@ -220,6 +220,9 @@ mod tests {
         assert_eq!(read_library(b"\xf6"), Err(BadDump("Pre-GA function format not supported")));
         assert_eq!(read_library(b"\x00"), Err(BadDump("given type is not a function")));
         assert_eq!(read_library(b"\xf5\x05ab"), Err(BadDump("Failed loading library payload")));
-        assert_eq!(read_library(b"\xf5\x81\xff\xff\xff\xff\xff\xff\xff\xff"), Err(BadDump("Failed loading library payload")));
+        assert_eq!(
+            read_library(b"\xf5\x81\xff\xff\xff\xff\xff\xff\xff\xff"),
+            Err(BadDump("Failed loading library payload"))
+        );
     }
 }
