@@ -233,13 +233,13 @@ fn add_library(
         libraries.remove(&name);
     }
     let library = Library { name: name.clone(), code: code.into(), functions };
-    libraries.add(LoadedLibrary::new(library)).map_err(taken)?;
+    libraries.add(LoadedLibrary::new(library)).map_err(|name| taken(&name))?;
     Ok(name)
 }
 
 /// There is a function of this name already.
-fn taken(name: Box<[u8]>) -> Error {
-    refused([b"ERR Function ", &name[..], b" already exists"].concat())
+fn taken(name: &[u8]) -> Error {
+    refused([b"ERR Function ", name, b" already exists"].concat())
 }
 
 fn function_load(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
@@ -359,7 +359,7 @@ fn join(old: &Libraries, new: &Libraries, replaces: bool) -> Result<Libraries, E
         }
     }
     for loaded in new.iter() {
-        joined.add(Arc::clone(loaded)).map_err(taken)?;
+        joined.add(Arc::clone(loaded)).map_err(|name| taken(&name))?;
     }
     Ok(joined)
 }
@@ -410,7 +410,7 @@ fn list_library(reply: &mut Reply<'_>, library: &Library, with_code: bool) {
         reply.bulk_str("flags");
         let flags = Flags::from_bits(function.flags);
         reply.set(flags.names().count());
-        flags.names().for_each(|name| reply.bulk_str(name));
+        flags.names().for_each(|name| reply.simple(name));
     }
     if with_code {
         reply.bulk_str("library_code");

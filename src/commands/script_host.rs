@@ -12,7 +12,7 @@ use crate::dispatch::run::misconf_text;
 use crate::dispatch::running::{RunningFunction, RunningScript};
 use crate::dispatch::spec::Flag::{self, NoScript, ReadOnly};
 use crate::encoding::row::Position;
-use crate::keyspace::{Error, Mode, Outcome, Stop, StripeId, fail};
+use crate::keyspace::{Error, Mode, Outcome, Savepoint, Stop, StripeId, fail};
 use crate::resp::{OwnedArgs, Proto, Reply};
 use crate::script::{self, Flags, Host, LogLevel};
 use crate::session::Effect;
@@ -46,6 +46,10 @@ pub struct CommandHost<'h, 'c> {
     is_read_only: bool,
     /// Why the script was ended.
     stop: Option<Stop>,
+    /// It was killed: what it has written since `before` is taken back.
+    is_killed: bool,
+    before: Savepoint,
+    effects_len: usize,
 }
 
 impl<'h, 'c> CommandHost<'h, 'c> {
@@ -63,11 +67,25 @@ impl<'h, 'c> CommandHost<'h, 'c> {
                 began_us,
             }))
         };
-        CommandHost { call, began_us, running, is_read_only, stop: None }
+        let (before, effects_len) = (call.txn.savepoint(), call.effects.len());
+        CommandHost {
+            call,
+            began_us,
+            running,
+            is_read_only,
+            stop: None,
+            is_killed: false,
+            before,
+            effects_len,
+        }
     }
 
     /// What the end of the run means for the command.
     pub fn end(self, ended: script::Outcome) -> Outcome {
+        if self.is_killed {
+            self.call.txn.rewind(&self.before);
+            self.call.effects.truncate(self.effects_len);
+        }
         match (ended, self.stop) {
             (script::Outcome::Stopped, Some(stop)) => Err(stop),
             (script::Outcome::Stopped, None) => Err(Stop::Heavy),
@@ -158,6 +176,7 @@ impl Host for CommandHost<'_, '_> {
 
     fn tick(&mut self) -> Result<(), script::Stop> {
         if self.running.is_killed() {
+            self.is_killed = true;
             return Err(script::Stop::Kill);
         }
         let took_us = self.call.node.clock.mono_us().saturating_sub(self.began_us);

@@ -18,6 +18,8 @@ mod cmsgpack;
 pub mod engine;
 mod from_resp;
 mod functions;
+#[cfg(test)]
+mod functions_tests;
 pub mod host;
 mod interpreter;
 mod json_config;

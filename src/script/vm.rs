@@ -345,7 +345,10 @@ pub(super) unsafe extern "C-unwind" fn error_handler(lua: *mut lua_State) -> c_i
         if is_known {
             ffi::lua_getinfo(lua, c"Sl".as_ptr(), &raw mut place);
             if CStr::from_ptr(place.what) == c"C" {
-                is_known = ffi::lua_getstack(lua, 2, &raw mut place) != 0;
+                // The outermost one is the engine itself.
+                let mut outermost: ffi::lua_Debug = std::mem::zeroed();
+                is_known = ffi::lua_getstack(lua, 3, &raw mut outermost) != 0
+                    && ffi::lua_getstack(lua, 2, &raw mut place) != 0;
                 if is_known {
                     ffi::lua_getinfo(lua, c"Sl".as_ptr(), &raw mut place);
                 }
