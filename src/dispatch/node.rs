@@ -51,6 +51,8 @@ pub struct Node {
     pub saves: Saves,
     /// Connections and bytes.
     pub traffic: Traffic,
+    /// How many of them serve connections at present.
+    pub workers_in_use: AtomicUsize,
     /// How late the workers' loops were.
     pub loop_lag: LoopLag,
     /// What is sampled ten times a second: rates, memory, processor time.
@@ -152,6 +154,7 @@ impl Node {
             workers,
             saves: Saves { last_success_s: AtomicU64::new(clock.now_ms() / 1000), ..Saves::default() },
             traffic: Traffic::default(),
+            workers_in_use: AtomicUsize::new(workers),
             loop_lag: LoopLag::default(),
             vitals: Vitals::default(),
             active_expiry: AtomicBool::new(true),
