@@ -15,6 +15,7 @@ mod differential;
 mod functions;
 mod layers;
 mod protocol;
+mod pubsub;
 mod run;
 mod server;
 mod start;
