@@ -11,6 +11,7 @@ use crate::metrics::vitals::Vitals;
 use crate::pubsub::PubSub;
 use crate::script::Scripts;
 use crate::session::{Clients, ShutdownMode};
+use crate::tracking::{Aftermath, Tracking};
 use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -33,6 +34,8 @@ pub struct Node {
     pub keyspace: Keyspace,
     /// Who listens to which channel.
     pub pubsub: Arc<PubSub>,
+    /// Who caches which keys.
+    pub tracking: Arc<Tracking>,
     /// Its connections.
     pub clients: Clients,
     /// How often commands ran.
@@ -141,8 +144,14 @@ impl LoopLag {
 impl Node {
     /// A node that is about to serve.
     pub fn new(table: Table, config: Arc<Config>, keyspace: Keyspace, clock: Clock, workers: usize) -> Node {
+        let pubsub = Arc::new(PubSub::new(Arc::clone(&config), clock.clone()));
+        let telling = keyspace.telling();
+        let tracking =
+            Arc::new(Tracking::new(telling.wants_changes(), Arc::clone(&pubsub), Arc::clone(&config)));
+        telling.set_listener(Box::new(Aftermath::new(Arc::clone(&pubsub), Arc::clone(&tracking))));
         Node {
-            pubsub: Arc::new(PubSub::new(Arc::clone(&config), clock.clone())),
+            pubsub,
+            tracking,
             stats: Stats::new(table.len(), workers),
             table,
             config,

@@ -12,6 +12,7 @@ mod client;
 mod collections;
 mod crash;
 mod differential;
+mod events;
 mod functions;
 mod layers;
 mod protocol;
