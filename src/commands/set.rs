@@ -383,7 +383,9 @@ fn show(call: &mut Call<'_>, reply: &mut Reply<'_>, operation: Operation) -> Out
 }
 
 fn keep(call: &mut Call<'_>, reply: &mut Reply<'_>, operation: Operation) -> Outcome {
+    call.txn.set_counting(true);
     let sources = load_sources(call, 2, call.args.len() - 2)?;
+    call.txn.set_counting(false);
     let (members, form) = set::combine(&mut call.txn, operation, &sources)?;
     let key = call.key(1);
     let was_there = members.is_empty() && call.txn.load(&key)?.is_some();

@@ -254,26 +254,29 @@ fn mget(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     Ok(())
 }
 
+/// Loads a string that a command reads before it changes it: a lookup, as INFO counts them.
+fn load_to_read(txn: &mut Txn<'_>, key: &Key) -> Outcome<Option<Stored>> {
+    txn.set_counting(true);
+    let stored = string::load(txn, key);
+    txn.set_counting(false);
+    stored
+}
+
 fn getdel(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let key = call.key(1);
-    let stored = string::load(&mut call.txn, &key)?;
+    let stored = load_to_read(&mut call.txn, &key)?;
     write_optional(&mut call.txn, stored.as_ref(), reply)?;
     if stored.is_some() {
         call.txn.delete(&key)?;
         call.txn.note(Events::GENERIC, "del", &key);
-    } else {
-        call.txn.note(Events::KEY_MISS, "keymiss", &key);
     }
     Ok(())
 }
 
 fn getset(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let key = call.key(1);
-    let stored = string::load(&mut call.txn, &key)?;
+    let stored = load_to_read(&mut call.txn, &key)?;
     write_optional(&mut call.txn, stored.as_ref(), reply)?;
-    if stored.is_none() {
-        call.txn.note(Events::KEY_MISS, "keymiss", &key);
-    }
     string::set(&mut call.txn, &key, call.args.at(2), None)?;
     call.txn.note(Events::STRING, "set", &key);
     Ok(())
@@ -282,8 +285,7 @@ fn getset(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
 fn getex(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let options = options::parse(call.args.skip(2), Of::Getex)?;
     let key = call.key(1);
-    let Some(stored) = string::load(&mut call.txn, &key)? else {
-        call.txn.note(Events::KEY_MISS, "keymiss", &key);
+    let Some(stored) = load_to_read(&mut call.txn, &key)? else {
         reply.null();
         return Ok(());
     };
@@ -317,15 +319,14 @@ fn set(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     };
     let keeps = options.lifetime == Lifetime::Keep;
     if options.get || keeps || options.if_missing || options.if_present {
+        call.txn.set_counting(options.get);
         let stored = call.txn.load(&key)?;
+        call.txn.set_counting(false);
         if options.get {
             if stored.as_ref().is_some_and(|stored| stored.data_type() != DataType::String) {
                 return Err(Error::WrongType.into());
             }
             write_optional(&mut call.txn, stored.as_ref(), reply)?;
-            if stored.is_none() {
-                call.txn.note(Events::KEY_MISS, "keymiss", &key);
-            }
         }
         let is_met = if stored.is_some() { !options.if_missing } else { !options.if_present };
         if !is_met {
@@ -353,14 +354,21 @@ fn set(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
 /// Makes a key this string, with its events. A time that is not in the future removes the key.
 fn set_until(txn: &mut Txn<'_>, key: &Key, value: &[u8], expires_at_ms: Option<u64>) -> Outcome {
     if expires_at_ms.is_some_and(|at_ms| at_ms <= txn.now_ms()) {
-        if txn.delete(key)? {
-            txn.note(Events::GENERIC, "del", key);
+        // As if it had been there for a moment: so it is in Redis.
+        if txn.load(key)?.is_none() {
+            string::set(txn, key, value, None)?;
         }
+        txn.delete(key)?;
+        txn.note(Events::STRING, "set", key);
+        txn.note(Events::GENERIC, "expire", key);
+        txn.note(Events::EXPIRED, "expired", key);
         return Ok(());
     }
     string::set(txn, key, value, expires_at_ms)?;
     txn.note(Events::STRING, "set", key);
-    note_expiry(txn, key, expires_at_ms);
+    if expires_at_ms.is_some() {
+        txn.note(Events::GENERIC, "expire", key);
+    }
     Ok(())
 }
 

@@ -10,6 +10,7 @@
 //!
 //! Locks: the listener is called with the commit's stripes held; it may take locks of its own, and never waits.
 
+use super::error::Outcome;
 use super::scratch::Scratch;
 use super::Keyspace;
 use super::txn::{Key, Txn};
@@ -185,6 +186,11 @@ impl Txn<'_> {
         }
     }
 
+    /// Events of a class are not noted until the next command begins.
+    pub fn mute(&mut self, class: Events) {
+        self.events = Events(self.events.0 & !class.0);
+    }
+
     /// Notes an event, and `del` behind it if the run has left no key: the last element went.
     pub fn note_removal(&mut self, class: Events, event: &'static str, key: &Key) {
         self.note(class, event, key);
@@ -193,6 +199,14 @@ impl Txn<'_> {
         {
             self.push_note("del", key);
         }
+    }
+
+    /// A key is about to be given another value as if it had been removed before: a new key, too.
+    pub fn note_replaced(&mut self, key: &Key) -> Outcome {
+        if self.events.has(Events::NEW) && self.load(key)?.is_some() {
+            self.push_note("new", key);
+        }
+        Ok(())
     }
 
     fn push_note(&mut self, event: &'static str, key: &Key) {

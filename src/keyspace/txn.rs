@@ -340,6 +340,7 @@ impl<'k> Txn<'k> {
     /// Counts the loads from here on as lookups (a command that only reads), or not. The commit reports them.
     pub fn set_counting(&mut self, counting: bool) {
         self.counting = counting;
+        self.events = self.keyspace.telling().wanted();
     }
 
     /// Refuses to go on when a worker would have to do this much work at once (elements or rows); a worker's bound is a few

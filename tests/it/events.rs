@@ -18,8 +18,6 @@ SET s 5 KEEPTTL
 SET s 6 GET
 SET fresh 6 GET
 SET none 1 XX
-SET s 6 PXAT 1
-SET s 6 PXAT 1
 SET s 6 PXAT 99999999999999
 SETNX s 1
 SETNX s2 1
@@ -306,6 +304,26 @@ fn events_are_the_same_with_packing_off() {
 fn only_the_classes_asked_for_are_told() {
     for classes in ["Kg$", "Elz", "KEm", "En", "K", "A", "Eh", "Es"] {
         compare(classes, &[]);
+    }
+}
+
+#[test]
+fn a_key_that_was_to_end_before_it_came_is_there_for_a_moment() {
+    for server in [Server::redis(&[]), Server::tuff(&[])] {
+        let (mut client, mut listener) = (server.client(), server.client());
+        client.ok("CONFIG SET notify-keyspace-events Exgn$");
+        listener.run("PSUBSCRIBE __key*");
+        for before in [&["new"][..], &[]] {
+            client.ok("SET s 1 PXAT 1");
+            for event in before.iter().chain(&["set", "expire", "expired"]) {
+                if *event == "expired" {
+                    client.run("GET s");
+                }
+                assert_eq!(told(&mut listener), format!("__keyevent@0__:{event} s"));
+            }
+            client.ok("SET s 1");
+            assert_eq!([told(&mut listener), told(&mut listener)], ["new", "set"].map(|e| format!("__keyevent@0__:{e} s")));
+        }
     }
 }
 

@@ -120,7 +120,9 @@ pub(super) fn replace(
 }
 
 fn store(call: &mut Call<'_>, reply: &mut Reply<'_>, operation: Operation, command: &'static str) -> Outcome {
+    call.txn.set_counting(true);
     let mut sources = load(call, 2, command)?;
+    call.txn.set_counting(false);
     let options = options(call, 3 + sources.len(), operation, Goal::Store, &mut sources)?;
     let members = zset::combine(&mut call.txn, operation, sources, options.aggregate)?;
     let destination = call.key(1);
