@@ -280,8 +280,7 @@ pub const ACCEPTED: &[Directive] = &[
     signed("latency-monitor-threshold", 0, 0, MAX)
         .ignored(NO_LATENCY)
         .doc("Milliseconds from which LATENCY notes an event; 0: it notes none."),
-    checked_text("notify-keyspace-events", "", read_events)
-        .doc("Classes of keyspace events to publish."),
+    checked_text("notify-keyspace-events", "", read_events).doc("Classes of keyspace events to publish."),
     int("shutdown-timeout", 10, 0)
         .ignored("SHUTDOWN waits for replicas only, and there are none")
         .doc("Seconds SHUTDOWN waits at most."),

@@ -16,7 +16,7 @@ pub mod stats;
 pub mod syntax;
 pub mod table;
 
-use crate::keyspace::{Key, Mode, Outcome, Txn};
+use crate::keyspace::{Key, LockPlan, Mode, Outcome, Txn};
 use crate::resp::{Args, Reply};
 use crate::session::{Effect, Session};
 use node::Node;
@@ -64,6 +64,15 @@ impl<'c> Call<'c> {
         for key in spec.lock_keys(self.args) {
             self.node.tracking.remember(self.session.client.id, self.args.at(key.index as usize));
         }
+    }
+
+    /// Whether a client that caches has read, from a snapshot of this sequence, what may have changed before it was remembered.
+    pub fn has_cached_late(&mut self, plan: &mut LockPlan, sequence: u64) -> bool {
+        if self.session.tracking.is_none() {
+            return false;
+        }
+        plan.extend(&self.txn.take_noted());
+        plan.iter().any(|(id, _)| self.node.keyspace.stripes().sequence(id) > sequence)
     }
 
     /// The same for a command within this one (of a script): it sees what was written so far. Give its transaction's end back by

@@ -323,8 +323,7 @@ fn run_in_group(
     let Some((db, scratch)) = group.parts() else { return Err(Pause::Gate) };
     let txn = keyspace.begin_behind(db.newest(Tier::Memory), Mode::Worker, request.run, scratch);
     match call_handler(node, request, txn, out) {
-        Ok(finished) => {
-            let effects = finished.call.effects;
+        Ok(Finished { call: Call { effects, .. }, .. }) => {
             let urgent = !effects.is_empty() || group.is_urgent(keyspace, &since);
             let pending = group.leave(keyspace, &taken, &since);
             let failed = out.get(start) == Some(&b'-');
@@ -781,12 +780,7 @@ fn heavy_from_snapshots(
             Err(Stop::Wait(_)) => return Err(HeavyEnd::Conflicts),
             Err(stop) => return Err(stop.into()),
         };
-        // What a client caches must not have changed between the snapshot and its being remembered.
-        let is_stale = request.session.tracking.is_some() && {
-            plan.extend(&finished.call.txn.take_noted());
-            plan.iter().any(|(id, _)| keyspace.stripes().sequence(id) > snapshot.sequence())
-        };
-        if finished.call.txn.writes() == 0 && !is_stale {
+        if finished.call.txn.writes() == 0 && !finished.call.has_cached_late(plan, snapshot.sequence()) {
             let mut ran = commit(finished, out)?;
             ran.sequence = ran.sequence.max(snapshot.sequence());
             return Ok(ran);

@@ -285,7 +285,8 @@ impl Txn<'_> {
         let told = Told { sequence, epoch: keyspace.store.epoch(), author: scratch.author };
         // What has expired is removed by nobody's command.
         let is_removed = |row: &[u8]| scratch.overlay.get(Family::Keys, row) == Some(None);
-        let changed = scratch.states.iter().filter(|state| state.changed_by != 0 || is_removed(state.key.row()));
+        let changed =
+            scratch.states.iter().filter(|state| state.changed_by != 0 || is_removed(state.key.row()));
         let mut keys = changed.map(|state| state.key.name());
         listener.changed(&mut keys, told);
         if is_remapped {

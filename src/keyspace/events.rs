@@ -10,15 +10,15 @@
 //!
 //! Locks: the listener is called with the commit's stripes held; it may take locks of its own, and never waits.
 
+use super::Keyspace;
 use super::error::Outcome;
 use super::scratch::Scratch;
-use super::Keyspace;
 use super::txn::{Key, Txn};
 use crate::encoding::Family;
 use crate::encoding::head::Head;
 use smallvec::SmallVec;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// Classes of events, and the two ways of telling them, as bits; each has a letter in `notify-keyspace-events`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -56,7 +56,9 @@ impl Events {
 
     /// The bits that the letters of a checked `notify-keyspace-events` stand for.
     pub fn of_letters(letters: &str) -> Events {
-        letters.chars().fold(Events::default(), |events, letter| Events(events.0 | Events::of_letter(letter).0))
+        letters
+            .chars()
+            .fold(Events::default(), |events, letter| Events(events.0 | Events::of_letter(letter).0))
     }
 
     fn of_letter(letter: char) -> Events {
@@ -244,7 +246,9 @@ mod tests {
     #[test]
     fn letters_stand_for_classes_and_a_for_most_of_them() {
         let all = Events::of_letters("KA");
-        for (letter, is_in) in [('K', true), ('E', false), ('g', true), ('x', true), ('m', false), ('n', false)] {
+        for (letter, is_in) in
+            [('K', true), ('E', false), ('g', true), ('x', true), ('m', false), ('n', false)]
+        {
             assert_eq!(all.has(Events::of_letter(letter)), is_in, "{letter}");
         }
         assert_eq!(Events::of_letters("A"), Events::of_letters("g$lshzxetd"));

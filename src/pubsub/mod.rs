@@ -117,6 +117,11 @@ impl PubSub {
         self.post.delivered(receipt).await;
     }
 
+    /// What to wait for before causing more messages, if too many are on their way.
+    pub fn overdue(&self) -> Option<Receipt> {
+        self.post.overdue()
+    }
+
     /// Carries what is too much for the publishers themselves. Runs as long as the server.
     pub async fn carry(&self) {
         loop {

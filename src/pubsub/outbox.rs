@@ -13,10 +13,9 @@ use ahash::AHashSet;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 
 /// A message in an outbox.
 #[derive(Debug, Clone)]
@@ -250,21 +249,18 @@ impl Outbox {
     }
 
     /// Waits until there is something to take. For the connection's own task.
-    pub async fn filled(&self) {
-        poll_fn(|context| {
-            if self.is_waiting() {
-                return Poll::Ready(());
-            }
-            let mut inner = self.inner.lock();
-            if !inner.queue.is_empty() {
-                return Poll::Ready(());
-            }
-            if !inner.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
-                inner.waker = Some(context.waker().clone());
-            }
-            Poll::Pending
-        })
-        .await;
+    pub fn poll_filled(&self, context: &Context<'_>) -> Poll<()> {
+        if self.is_waiting() {
+            return Poll::Ready(());
+        }
+        let mut inner = self.inner.lock();
+        if !inner.queue.is_empty() {
+            return Poll::Ready(());
+        }
+        if !inner.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+            inner.waker = Some(context.waker().clone());
+        }
+        Poll::Pending
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A message for a few goes there at once, by whoever sends it. One for many is left to the carrier, a task of its own off the
 //! workers, which serves a slice of receivers at a time; whatever is sent meanwhile queues up behind. A sender can wait for its
-//! receipt; as connections do, the queue holds no more than a message for each of them and what single commits tell.
+//! receipt; as connections do, the queue holds no more than a message for each of them and what single commits tell. Commits do not
+//! wait for what they tell, but with many on their way the connections behind them do (`overdue`).
 //!
 //! Locks: one mutex for the queue, held while a slice is put into outboxes; nobody is woken under it.
 
@@ -17,6 +18,9 @@ use tokio::sync::Notify;
 
 /// Receivers served at a time.
 const SLICE: usize = 256;
+
+/// With so many messages on their way commits that cause more are held up.
+const WAITING_MAX: u64 = 1024;
 
 /// One message and whom it is for.
 pub(super) struct Delivery {
@@ -36,6 +40,8 @@ pub struct Receipt(u64);
 #[derive(Default)]
 pub(super) struct Post {
     queue: Mutex<Queue>,
+    /// Deliveries ever queued, for a look without the lock.
+    queued: AtomicU64,
     /// Deliveries that are done, of those that were queued.
     done: AtomicU64,
     progress: Notify,
@@ -93,6 +99,7 @@ impl Post {
         queue.queued += deliveries.len() as u64;
         queue.waiting.extend(deliveries);
         let receipt = Receipt(queue.queued);
+        self.queued.store(queue.queued, Ordering::Relaxed);
         drop(queue);
         self.call.notify_one();
         Some(receipt)
@@ -124,6 +131,13 @@ impl Post {
             self.progress.notify_waiters();
         }
         is_left
+    }
+
+    /// The receipt of the last message when many are on their way: whoever causes more waits for it.
+    pub(super) fn overdue(&self) -> Option<Receipt> {
+        let queued = self.queued.load(Ordering::Relaxed);
+        let waiting = queued.saturating_sub(self.done.load(Ordering::Relaxed));
+        (waiting > WAITING_MAX).then_some(Receipt(queued))
     }
 
     pub(super) async fn delivered(&self, receipt: Receipt) {

@@ -188,6 +188,7 @@ impl Connection {
                     self.look_at_clock();
                 }
             }
+            self.posted = self.posted.or_else(|| self.shared.node.pubsub.overdue());
             if self.posted.is_some() {
                 self.wait_for_post().await;
                 self.look_at_clock();

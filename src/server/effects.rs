@@ -151,7 +151,7 @@ fn track(shared: &Shared, session: &mut Session, options: Option<Arc<Options>>) 
         Some(options) => {
             flags = TRACKS | if options.broadcasts { BROADCASTS } else { 0 };
             let target = (options.redirect != 0).then(|| match node.clients.get(options.redirect) {
-                Some(target) => Arc::clone(target.make_outbox()),
+                Some(target) => Arc::clone(target.make_outbox_from_outside()),
                 // It has gone since the reply was written: the first message finds that out.
                 None => gone_outbox(options.redirect),
             });

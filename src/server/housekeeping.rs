@@ -52,6 +52,10 @@ async fn rounds(shared: &Arc<Shared>, what: &'static str, round: fn(&Shared) -> 
         if shared.node.keyspace.store().is_failed() {
             return;
         }
+        // What it has to tell is taken along first.
+        if let Some(receipt) = shared.node.pubsub.overdue() {
+            shared.node.pubsub.delivered(receipt).await;
+        }
         let on_pool = Arc::clone(shared);
         match shared.pool.run(move || round(&on_pool)).await {
             Some(Ok(true)) => tokio::task::yield_now().await,

@@ -7,21 +7,23 @@
 use super::connection::Connection;
 use crate::pubsub::{Item, Kind, Outbox, Rests};
 use crate::session::{ClientInfo, SubscriptionChange};
-use std::future::pending;
+use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
+use std::task::Poll;
 
 /// Messages taken at a time, in bytes: what a slow client has got for itself.
 const HELPING_BYTES: usize = 64 << 10;
 /// A message larger than this is sent from where it lies, shared with all its receivers.
 const COPIED_BYTES_MAX: usize = 16 << 10;
 
-/// Waits until a client is to be sent something; for ever if it never is.
+/// Waits until a client is to be sent something; for ever if it never is. Whoever makes its outbox meanwhile wakes it.
 pub(super) async fn filled(client: &ClientInfo) {
-    match client.outbox() {
-        Some(outbox) => outbox.filled().await,
-        None => pending().await,
-    }
+    poll_fn(|context| match client.outbox() {
+        Some(outbox) => outbox.poll_filled(context),
+        None => Poll::Pending,
+    })
+    .await;
 }
 
 impl Connection {

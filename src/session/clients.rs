@@ -161,6 +161,15 @@ impl ClientInfo {
         self.outbox.get()
     }
 
+    /// The same for a connection that others want to send something: it may be waiting for its client meanwhile.
+    pub fn make_outbox_from_outside(self: &Arc<ClientInfo>) -> &Arc<Outbox> {
+        let outbox = self.make_outbox();
+        if let Some(waker) = self.waker.lock().take() {
+            waker.wake();
+        }
+        outbox
+    }
+
     /// The same, made if it is not there.
     pub fn make_outbox(self: &Arc<ClientInfo>) -> &Arc<Outbox> {
         self.outbox.get_or_init(|| {

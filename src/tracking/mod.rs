@@ -206,7 +206,8 @@ impl Tracking {
             if self.keys.load(Ordering::Relaxed) > 0
                 && let Some(readers) = self.take(key)
             {
-                let told = |id: &&u64| !(**id == author && clients.get(id).is_some_and(|tracker| tracker.no_loop));
+                let told =
+                    |id: &&u64| !(**id == author && clients.get(id).is_some_and(|tracker| tracker.no_loop));
                 for id in readers.iter().filter(told) {
                     self.tell(&clients, *id, Some(&[key]), rests);
                 }

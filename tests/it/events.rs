@@ -300,6 +300,49 @@ fn events_are_the_same_with_packing_off() {
     compare("KEAmn", options);
 }
 
+/// The same commands in one write: many of them are committed together.
+fn play_in_one_burst(server: &Server) -> Vec<String> {
+    let (mut client, mut publisher, mut listener) = (server.client(), server.client(), server.client());
+    client.ok("CONFIG SET notify-keyspace-events KEAmn");
+    listener.run("PSUBSCRIBE __key*");
+    let lines: Vec<&str> = COMMANDS.lines().filter(|line| !line.trim().is_empty()).collect();
+    let mut burst = Vec::new();
+    for line in &lines {
+        crate::client::encode(&line.split(' ').collect::<Vec<_>>(), &mut burst);
+    }
+    client.send_raw(&burst).unwrap();
+    lines.iter().for_each(|_| drop(client.read()));
+    events(&mut listener, &mut publisher)
+}
+
+#[test]
+fn commands_committed_together_tell_what_they_tell_one_by_one() {
+    assert_eq!(play_in_one_burst(&Server::tuff(&[])), play_in_one_burst(&Server::redis(&[])));
+}
+
+#[test]
+fn a_command_that_runs_again_tells_once() {
+    if crate::server::subject_is_oracle() {
+        return;
+    }
+    let (subject, oracle) = (Server::tuff(&["--enable-debug-command", "yes"]), Server::redis(&[]));
+    let play = |server: &Server, chills: bool| {
+        let (mut client, mut publisher, mut listener) = (server.client(), server.client(), server.client());
+        client.ok("CONFIG SET notify-keyspace-events KEAmn");
+        listener.run("PSUBSCRIBE __key*");
+        let mut told = Vec::new();
+        for line in COMMANDS.lines().filter(|line| !line.trim().is_empty()) {
+            if chills {
+                publisher.ok("DEBUG CHILL");
+            }
+            client.run(line);
+            told.push((line.to_owned(), events(&mut listener, &mut publisher)));
+        }
+        told
+    };
+    assert_eq!(play(&subject, true), play(&oracle, false));
+}
+
 #[test]
 fn only_the_classes_asked_for_are_told() {
     for classes in ["Kg$", "Elz", "KEm", "En", "K", "A", "Eh", "Es"] {
@@ -322,7 +365,10 @@ fn a_key_that_was_to_end_before_it_came_is_there_for_a_moment() {
                 assert_eq!(told(&mut listener), format!("__keyevent@0__:{event} s"));
             }
             client.ok("SET s 1");
-            assert_eq!([told(&mut listener), told(&mut listener)], ["new", "set"].map(|e| format!("__keyevent@0__:{e} s")));
+            assert_eq!(
+                [told(&mut listener), told(&mut listener)],
+                ["new", "set"].map(|e| format!("__keyevent@0__:{e} s"))
+            );
         }
     }
 }
@@ -342,7 +388,10 @@ fn a_key_that_ends_is_told_once_found_or_not() {
         listener.run("PSUBSCRIBE __key*");
         // Nobody looks at it.
         client.ok("SET a 1 PX 20");
-        assert_eq!([told(&mut listener), told(&mut listener)], ["__keyevent@0__:new a", "__keyevent@0__:set a"]);
+        assert_eq!(
+            [told(&mut listener), told(&mut listener)],
+            ["__keyevent@0__:new a", "__keyevent@0__:set a"]
+        );
         assert_eq!(told(&mut listener), "__keyevent@0__:expired a");
         // Somebody does.
         client.ok("SET b 1 PX 20");

@@ -21,5 +21,6 @@ mod run;
 mod server;
 mod start;
 mod table;
+mod tracking;
 mod transcript;
 mod value;

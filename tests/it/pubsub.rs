@@ -39,12 +39,18 @@ fn many_listeners_of_one_channel_get_every_message_in_one_order() {
                 }
             });
         }
-        listeners.iter_mut().map(|client| (0..10).map(|_| payload(client)).collect::<Vec<_>>()).collect::<Vec<_>>()
+        listeners
+            .iter_mut()
+            .map(|client| (0..10).map(|_| payload(client)).collect::<Vec<_>>())
+            .collect::<Vec<_>>()
     });
     assert!(told.iter().all(|one| *one == told[0]), "two listeners were told different things");
     for name in ["a", "b"] {
         let own: Vec<&String> = told[0].iter().filter(|text| text.starts_with(name)).collect();
-        assert_eq!(own, (0..5).map(|number| format!("{name}{number}")).collect::<Vec<_>>().iter().collect::<Vec<_>>());
+        assert_eq!(
+            own,
+            (0..5).map(|number| format!("{name}{number}")).collect::<Vec<_>>().iter().collect::<Vec<_>>()
+        );
     }
 }
 
