@@ -24,6 +24,7 @@ pub mod scan;
 pub mod script;
 pub mod server;
 pub mod set;
+pub mod slowlog;
 pub mod string;
 pub mod transaction;
 mod wait;
@@ -54,6 +55,7 @@ pub const FAMILIES: &[&[Command]] = &[
     config::COMMANDS,
     info::COMMANDS,
     server::COMMANDS,
+    slowlog::COMMANDS,
     script::COMMANDS,
     debug::COMMANDS,
     memory::COMMANDS,

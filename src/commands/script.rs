@@ -285,6 +285,7 @@ impl CommandHost<'_, '_> {
         let error = error_in(reply.written().get(start..).unwrap_or_default());
         let duration_us = node.clock.mono_us().saturating_sub(began_us);
         self.call.effects.push(Effect::Ran { command: entry.index, duration_us, error });
+        self.call.note_if_slow_in_script(entry, args, duration_us);
         Ok(())
     }
 }

@@ -13,6 +13,7 @@ mod collections;
 mod crash;
 mod differential;
 mod layers;
+mod observe;
 mod protocol;
 mod run;
 mod server;
