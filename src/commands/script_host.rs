@@ -161,6 +161,7 @@ impl<'h, 'c> CommandHost<'h, 'c> {
         let error = error_in(reply.written().get(start..).unwrap_or_default());
         let duration_us = node.clock.mono_us().saturating_sub(began_us);
         self.call.effects.push(Effect::Ran { command: entry.index, duration_us, error });
+        self.call.note_if_slow_in_script(entry, args, duration_us);
         Ok(())
     }
 }

@@ -14,6 +14,7 @@ mod crash;
 mod differential;
 mod functions;
 mod layers;
+mod observe;
 mod protocol;
 mod run;
 mod server;
