@@ -160,7 +160,7 @@ fn phases_follow_the_options() {
     assert_eq!((run.requests, run.until_ns), (Some(2500), Some(2_500_000_000)));
     assert_eq!(run.pattern, Pattern::Latest { theta: 0.99 });
     assert_eq!(phases_of("--seconds 1").unwrap()[0].requests, None);
-    for wrong in ["--rate 0", "--seconds -0", "--mix nonsense", "--theta 11", "--patience NaN"] {
+    for wrong in ["--rate 0", "--seconds 0", "--rate inf", "--mix nonsense", "--theta 11", "--patience NaN"] {
         assert!(phases_of(wrong).is_err(), "{wrong}");
     }
 }

@@ -68,9 +68,9 @@ mod tests {
                     let row = head_row(namespace, Position::of_key(&seed, b"k"), b"k");
                     batch.put(db, Family::Keys, &row, b"\0\0v");
                     store.write(db, batch, true).unwrap();
-                    store.flush_memtables().unwrap();
                 })
                 .unwrap();
+            store.close().unwrap();
         }
         let reader = KeyReader::open(folder.path(), 1 << 20).unwrap();
         assert!(reader.read(b"k").unwrap());
