@@ -274,4 +274,4 @@ def row(*cells):
 
 def latency_cells(result, *names):
     """Latencies in milliseconds."""
-    return [f"{result['latency_us'][name] / 1000:.2f}" for name in names]
+    return [f"{result['latency_us'][name] / 1000:.3f}" for name in names]

@@ -17,7 +17,8 @@ fn bench(server: &Server, words: &str, templates: &[&str]) -> Output {
 /// The number behind `name` in each phase and command of the JSON, in the order in which they stand there.
 fn numbers(output: &Output, name: &str) -> Vec<u64> {
     let text = String::from_utf8_lossy(&output.stdout);
-    let parts = text.split(&format!("\"{name}\": ")).skip(1);
+    let name = format!("\"{name}\": ");
+    let parts = text.split(&name).skip(1);
     parts.map(|part| part.split([',', '}']).next().unwrap().parse().unwrap()).collect()
 }
 
