@@ -9,6 +9,7 @@ pub mod connection;
 pub mod database;
 pub mod debug;
 pub mod expire;
+pub mod function;
 pub mod hash;
 pub mod info;
 pub mod keys;
@@ -22,6 +23,7 @@ mod page;
 pub mod pubsub;
 pub mod scan;
 pub mod script;
+mod script_host;
 pub mod server;
 pub mod set;
 pub mod string;
@@ -55,6 +57,7 @@ pub const FAMILIES: &[&[Command]] = &[
     info::COMMANDS,
     server::COMMANDS,
     script::COMMANDS,
+    function::COMMANDS,
     debug::COMMANDS,
     memory::COMMANDS,
     lolwut::COMMANDS,

@@ -99,7 +99,7 @@ pub const OBEYED: &[Directive] = &[
         .mapped("local counts as yes")
         .doc("Whether CONFIG SET may change protected directives."),
     // Tuff's own.
-    int_to("workers", 0, 0, 255).at_start().doc("Threads that run commands; 0: one for each core."),
+    int_to("workers", 0, 0, 255).at_start().doc("Threads that run commands; 0: as many as the load needs, one for each core at most."),
     int_to("pool-threads", 16, 1, 1024).at_start().doc("Threads that read from the disk."),
     choice("hot-tier-policy", &["auto", "lru", "lfu"], 0)
         .doc("What stays in memory: the recently used, the often used, or as maxmemory-policy has it."),

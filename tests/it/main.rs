@@ -13,6 +13,7 @@ mod client;
 mod collections;
 mod crash;
 mod differential;
+mod functions;
 mod layers;
 mod protocol;
 mod run;
