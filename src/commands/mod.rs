@@ -26,6 +26,7 @@ pub mod script;
 mod script_host;
 pub mod server;
 pub mod set;
+pub mod slowlog;
 pub mod string;
 pub mod transaction;
 mod wait;
@@ -56,6 +57,7 @@ pub const FAMILIES: &[&[Command]] = &[
     config::COMMANDS,
     info::COMMANDS,
     server::COMMANDS,
+    slowlog::COMMANDS,
     script::COMMANDS,
     function::COMMANDS,
     debug::COMMANDS,

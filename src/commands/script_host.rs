@@ -221,6 +221,7 @@ impl<'h, 'c> CommandHost<'h, 'c> {
         self.now_us = node.clock.mono_us();
         let duration_us = self.now_us.saturating_sub(began_us);
         self.call.effects.push(Effect::Ran { command: entry.index, duration_us, error });
+        self.call.note_if_slow_in_script(entry, args, duration_us);
         Ok(())
     }
 }

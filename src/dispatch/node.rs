@@ -1,6 +1,7 @@
 //! What all connections of one server share.
 
 use super::running::RunningScripts;
+use super::slowlog::SlowLog;
 use super::stats::Stats;
 use super::table::Table;
 use crate::base::clock::Clock;
@@ -37,6 +38,8 @@ pub struct Node {
     pub clients: Clients,
     /// How often commands ran.
     pub stats: Stats,
+    /// Which of them took long.
+    pub slowlog: SlowLog,
     /// Its time.
     pub clock: Clock,
     /// When it started, unix milliseconds.
@@ -144,6 +147,7 @@ impl Node {
         Node {
             pubsub: Arc::new(PubSub::new(Arc::clone(&config), clock.clone())),
             stats: Stats::new(table.len(), workers),
+            slowlog: SlowLog::default(),
             table,
             config,
             keyspace,

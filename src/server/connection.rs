@@ -53,7 +53,7 @@ pub(super) struct Connection {
     members: Vec<Member>,
     ticket: Option<Ticket>,
     /// Bytes at the front of `input` that `members` stand for.
-    ahead: usize,
+    pub(super) ahead: usize,
     /// The group stalled: its commands are run by themselves.
     alone: bool,
     /// Replies in `output` that are not let go yet, and up to where the log must be flushed for them.
@@ -289,6 +289,7 @@ impl Connection {
         let duration_us = self.lap();
         if !ran.pending && self.members.is_empty() {
             self.finish(entry, ran, start, duration_us);
+            self.note_if_slow(entry, duration_us, Connection::decoded_request);
             return Step::Done;
         }
         if self.ticket.is_none() {
@@ -337,6 +338,7 @@ impl Connection {
                     Ok(ran) => {
                         let duration_us = self.lap();
                         self.finish(entry, ran, start, duration_us);
+                        self.note_if_slow(entry, duration_us, Connection::decoded_request);
                         Step::Done
                     }
                     Err(pause) => Step::Paused(entry.index, OwnedArgs::from_args(args), run, pause),
@@ -407,8 +409,10 @@ impl Connection {
 
     fn finish_all(&mut self, mut members: Vec<Member>, share_us: u64) {
         let shared = Rc::clone(&self.shared);
-        for Member { command, ran, start, duration_us } in members.drain(..) {
-            self.finish(&shared.node.table.entries()[command], ran, start, duration_us + share_us);
+        for (number, Member { command, ran, start, duration_us }) in members.drain(..).enumerate() {
+            let (entry, duration_us) = (&shared.node.table.entries()[command], duration_us + share_us);
+            self.finish(entry, ran, start, duration_us);
+            self.note_if_slow(entry, duration_us, |own| own.request_of_member(number));
         }
         self.members = members;
     }

@@ -1,7 +1,7 @@
 //! What a committed command changes outside the data, applied to its connection and the server.
 
 use super::connection::Connection;
-use super::{Shared, retune, save};
+use super::{Shared, retune, save, shown};
 use crate::resp::{OwnedArgs, Proto};
 use crate::session::{Effect, Multi, ReplyMode, Session, Watched};
 use std::rc::Rc;
@@ -44,6 +44,10 @@ pub(super) fn apply(connection: &mut Connection, effect: Effect) {
                 node.stats.error(&text);
             }
         }
+        Effect::Slow { args, command, duration_us, by_script } => {
+            shown::note_slow(&shared, &client, (command, args.args(), duration_us), by_script);
+        }
+        Effect::ResetSlowLog => node.slowlog.reset(),
         Effect::EndMulti => {
             set_multi(session, None);
             unwatch(&connection.shared, &mut connection.session);

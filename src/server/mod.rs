@@ -19,6 +19,7 @@ mod placement;
 mod pool;
 mod retune;
 mod save;
+mod shown;
 mod sync;
 mod worker;
 
