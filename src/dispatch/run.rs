@@ -325,7 +325,7 @@ fn run_in_group(
     match call_handler(node, request, txn, out) {
         Ok(finished) => {
             let effects = finished.call.effects;
-            let urgent = !effects.is_empty() || group.is_urgent(keyspace, &since);
+            let urgent = effects.iter().any(Effect::acts) || group.is_urgent(keyspace, &since);
             let pending = group.leave(keyspace, &taken, &since);
             let failed = out.get(start) == Some(&b'-');
             let sequence = taken.sequence.max(group.seen_sequence());
