@@ -55,7 +55,7 @@ fn flags(client: &ClientInfo) -> String {
     let letters = [
         ('P', client.kind() == ClientKind::PubSub),
         ('x', client.queued.load(Relaxed) > 0),
-        ('b', client.blocked.load(Relaxed)),
+        ('b', client.is_blocked()),
         ('A', client.is_ended()),
         ('e', client.no_evict.load(Relaxed)),
         ('T', client.no_touch.load(Relaxed)),

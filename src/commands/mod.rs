@@ -3,6 +3,7 @@
 pub mod client;
 mod client_filter;
 mod client_line;
+mod client_pause;
 pub mod command;
 pub mod config;
 pub mod connection;

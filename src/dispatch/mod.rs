@@ -9,6 +9,7 @@ pub mod docs;
 pub mod group;
 pub mod keyspec;
 pub mod node;
+pub mod pauses;
 pub mod run;
 pub mod slowlog;
 pub mod spec;

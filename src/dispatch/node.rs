@@ -1,5 +1,6 @@
 //! What all connections of one server share.
 
+use super::pauses::Pauses;
 use super::slowlog::SlowLog;
 use super::stats::Stats;
 use super::table::Table;
@@ -39,6 +40,8 @@ pub struct Node {
     pub stats: Stats,
     /// Which of them took long.
     pub slowlog: SlowLog,
+    /// What CLIENT PAUSE holds back.
+    pub pauses: Pauses,
     /// Its time.
     pub clock: Clock,
     /// When it started, unix milliseconds.
@@ -184,6 +187,7 @@ impl Node {
             pubsub: Arc::new(PubSub::new(Arc::clone(&config), clock.clone())),
             stats: Stats::new(table.len(), workers),
             slowlog: SlowLog::default(),
+            pauses: Pauses::default(),
             table,
             config,
             keyspace,

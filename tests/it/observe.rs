@@ -109,3 +109,46 @@ fn only_slow_commands_are_noted_and_a_wait_is_not_slow() {
         slow_entries(&mut client)
     });
 }
+
+/// Waits until so many clients are blocked.
+fn wait_for_blocked(client: &mut Client, count: usize) {
+    let wanted = format!("blocked_clients:{count}\r\n");
+    loop {
+        let Value::Bulk(info) = client.run("INFO clients") else { panic!("no INFO") };
+        if String::from_utf8_lossy(&info).contains(&wanted) {
+            return;
+        }
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn nothing_expires_during_a_pause_and_who_is_held_back_can_only_be_killed() {
+    compare(|server| {
+        let (mut client, mut other) = (server.client(), server.client());
+        let mut said = Vec::new();
+        client.ok("CLIENT PAUSE 1000000000 WRITE");
+        let Value::Integer(id) = other.run("CLIENT ID") else { panic!("no id") };
+        other.send(&["SET", "k", "lost"]).unwrap();
+        wait_for_blocked(&mut client, 1);
+        let Value::Bulk(line) = client.run(&format!("CLIENT LIST ID {id}")) else { panic!("no list") };
+        said.push(Value::Simple(
+            if String::from_utf8_lossy(&line).contains(" flags=b ") { "b" } else { "?" }.into(),
+        ));
+        said.push(client.run(&format!("CLIENT UNBLOCK {id}")));
+        said.push(client.run(&format!("CLIENT KILL ID {id}")));
+        said.push(other.read());
+        wait_for_blocked(&mut client, 0);
+        client.ok("CLIENT UNPAUSE");
+        said.push(client.run("GET k"));
+        // The key is due while the pause lasts: hidden, and still there.
+        client.ok("SET k v PX 60");
+        client.ok("CLIENT PAUSE 1000000000 WRITE");
+        while client.run("EXISTS k") != Value::Integer(0) {}
+        client.ok("DEBUG SLEEP 0.3");
+        said.extend(["DBSIZE", "GET k", "TTL k", "DBSIZE"].map(|line| client.run(line)));
+        client.ok("CLIENT UNPAUSE");
+        while client.run("DBSIZE") != Value::Integer(0) {}
+        said
+    });
+}
