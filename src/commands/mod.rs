@@ -10,6 +10,7 @@ pub mod connection;
 pub mod database;
 pub mod debug;
 pub mod expire;
+pub mod function;
 pub mod hash;
 pub mod info;
 pub mod keys;
@@ -23,6 +24,7 @@ mod page;
 pub mod pubsub;
 pub mod scan;
 pub mod script;
+mod script_host;
 pub mod server;
 pub mod set;
 pub mod slowlog;
@@ -58,6 +60,7 @@ pub const FAMILIES: &[&[Command]] = &[
     server::COMMANDS,
     slowlog::COMMANDS,
     script::COMMANDS,
+    function::COMMANDS,
     debug::COMMANDS,
     memory::COMMANDS,
     lolwut::COMMANDS,

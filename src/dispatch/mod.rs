@@ -2,7 +2,7 @@
 //!
 //! A `Command` is a `Spec` (see `spec`) with a `Handler`: a synchronous function that reads its `Call`, writes a reply and
 //! touches nothing else. `run` takes a request through the gates, the locks, the handler and the commit. `table` finds commands
-//! by name. `node` is what all connections of a server share.
+//! by name. `node` is what all connections of a server share, `running` its long scripts.
 
 pub mod apart;
 pub mod docs;
@@ -11,6 +11,7 @@ pub mod keyspec;
 pub mod node;
 pub mod pauses;
 pub mod run;
+pub mod running;
 pub mod slowlog;
 pub mod spec;
 pub mod stats;
