@@ -10,7 +10,7 @@ use crate::base::random::Rng;
 use crate::config::{Config, LogLevel};
 use crate::keyspace::Keyspace;
 use crate::metrics::vitals::Vitals;
-use crate::pubsub::PubSub;
+use crate::pubsub::{Monitors, PubSub};
 use crate::script::Scripts;
 use crate::session::{Clients, ShutdownMode};
 use parking_lot::Mutex;
@@ -35,6 +35,8 @@ pub struct Node {
     pub keyspace: Keyspace,
     /// Who listens to which channel.
     pub pubsub: Arc<PubSub>,
+    /// Who watches all commands.
+    pub monitors: Arc<Monitors>,
     /// Its connections.
     pub clients: Clients,
     /// How often commands ran.
@@ -149,6 +151,7 @@ impl Node {
     pub fn new(table: Table, config: Arc<Config>, keyspace: Keyspace, clock: Clock, workers: usize) -> Node {
         Node {
             pubsub: Arc::new(PubSub::new(Arc::clone(&config), clock.clone())),
+            monitors: Arc::new(Monitors::new(Arc::clone(&config), clock.clone())),
             stats: Stats::new(table.len(), workers),
             slowlog: SlowLog::default(),
             pauses: Pauses::default(),

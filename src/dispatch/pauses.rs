@@ -102,19 +102,23 @@ pub fn held_until_ms(node: &Node, session: &Session, entry: &Entry, args: Args<'
 fn may_write(node: &Node, entry: &Entry, args: Args<'_>) -> bool {
     let flags = entry.spec.flags;
     let may = flags.has(Flag::Write) || flags.has(Flag::MayReplicate);
-    may && script_of(node, entry, args)
-        .is_none_or(|script| !script.declares_flags() || !script.flags().has(Flags::NO_WRITES))
+    may && !script_flags(node, entry, args).is_some_and(|flags| flags.has(Flags::NO_WRITES))
 }
 
-fn script_of(node: &Node, entry: &Entry, args: Args<'_>) -> Option<Arc<Script>> {
-    match entry.name {
-        "eval" => {
-            let text = args.at(1);
-            node.scripts.get(Sha::of(text)).or_else(|| Script::parse(text).ok().map(Arc::new))
+/// What a script or function declares of itself, if it is known and does.
+fn script_flags(node: &Node, entry: &Entry, args: Args<'_>) -> Option<Flags> {
+    let named = args.at(1);
+    let script = match entry.name {
+        "eval" => node.scripts.get(Sha::of(named)).or_else(|| Script::parse(named).ok().map(Arc::new))?,
+        "evalsha" => node.scripts.get(Sha::parse(named)?)?,
+        "fcall" => {
+            let libraries = node.keyspace.libraries();
+            let (loaded, number) = libraries.find_function(named)?;
+            return loaded.library.functions.get(number).map(|function| Flags::from_bits(function.flags));
         }
-        "evalsha" => node.scripts.get(Sha::parse(args.at(1))?),
-        _ => None,
-    }
+        _ => return None,
+    };
+    script.declares_flags().then(|| script.flags())
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ impl Connection {
     /// Whether the request just decoded is held back. What would be refused is not, nor is a monitor.
     pub(super) fn is_held_back(&self) -> bool {
         let node = &self.shared.node;
-        if !node.pauses.may_be_on() {
+        if !node.pauses.may_be_on() || self.session.client.monitors.load(Ordering::Relaxed) {
             return false;
         }
         let args = self.decoder.args(&self.input[self.ahead..]);

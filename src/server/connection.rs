@@ -640,7 +640,8 @@ impl Connection {
             self.input.reserve(READ_BYTES);
         }
         // Who listens is silent for good reason.
-        let patience = if client.kind() == ClientKind::PubSub { Duration::MAX } else { patience };
+        let listens = client.kind() == ClientKind::PubSub || client.monitors.load(Ordering::Relaxed);
+        let patience = if listens { Duration::MAX } else { patience };
         let read = tokio::select! {
             biased;
             read = self.stream.read_buf(&mut self.input) => read?,

@@ -66,6 +66,8 @@ pub struct ClientInfo {
     pub blocked: AtomicBool,
     /// CLIENT PAUSE holds its next command back.
     pub postponed: AtomicBool,
+    /// MONITOR.
+    pub monitors: AtomicBool,
     /// CLIENT NO-EVICT.
     pub no_evict: AtomicBool,
     /// CLIENT NO-TOUCH.
@@ -232,6 +234,7 @@ impl Clients {
             commands: AtomicU64::new(0),
             blocked: AtomicBool::new(false),
             postponed: AtomicBool::new(false),
+            monitors: AtomicBool::new(false),
             no_evict: AtomicBool::new(false),
             no_touch: AtomicBool::new(false),
             labels: Mutex::default(),

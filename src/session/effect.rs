@@ -106,6 +106,8 @@ pub enum Effect {
         /// Answer an error.
         with_error: bool,
     },
+    /// MONITOR.
+    Monitor,
     /// CLIENT PAUSE.
     Pause {
         /// Only what may change data is held back.
