@@ -14,6 +14,7 @@ pub const COMMANDS: &[Command] = &family([Command::new("monitor", monitor)
     .flags(&[Admin, NoScript, Loading, Stale])
     .group(Group::Server)
     .since("1.0.0")
+    .complexity("")
     .summary("Shows every command the server gets, as it comes.")]);
 
 fn monitor(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
