@@ -53,9 +53,10 @@ pub(super) fn write_line(out: &mut Vec<u8>, client: &ClientInfo, now_ms: u64, ru
 /// The letters of a connection's state, in Redis' order; N when there are none.
 fn flags(client: &ClientInfo) -> String {
     let letters = [
+        ('O', client.monitors.load(Relaxed)),
         ('P', client.kind() == ClientKind::PubSub),
         ('x', client.queued.load(Relaxed) > 0),
-        ('b', client.blocked.load(Relaxed)),
+        ('b', client.is_blocked()),
         ('A', client.is_ended()),
         ('e', client.no_evict.load(Relaxed)),
         ('T', client.no_touch.load(Relaxed)),

@@ -3,6 +3,7 @@
 pub mod client;
 mod client_filter;
 mod client_line;
+mod client_pause;
 pub mod command;
 pub mod config;
 pub mod connection;
@@ -18,6 +19,7 @@ pub mod list;
 pub mod list_moves;
 pub mod lolwut;
 pub mod memory;
+pub mod monitor;
 pub mod object;
 mod page;
 pub mod pubsub;
@@ -62,6 +64,7 @@ pub const FAMILIES: &[&[Command]] = &[
     function::COMMANDS,
     debug::COMMANDS,
     memory::COMMANDS,
+    monitor::COMMANDS,
     lolwut::COMMANDS,
 ];
 

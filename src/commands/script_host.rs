@@ -207,8 +207,11 @@ impl<'h, 'c> CommandHost<'h, 'c> {
         nested.txn.set_quiet(quiet);
         nested.txn.set_counting(spec.flags.has(ReadOnly));
         let ran = run_apart(&mut nested, handler, &mut reply);
-        let (remapping, effects) = (nested.txn.into_remapping(), nested.effects);
+        nested.show_after(entry);
+        let Call { effects, shown, txn, .. } = nested;
+        let remapping = txn.into_remapping();
         self.call.txn.take_up(remapping);
+        self.call.shown.extend(shown);
         ran?;
         for effect in effects {
             match effect {

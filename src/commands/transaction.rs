@@ -121,12 +121,15 @@ fn exec_one<'c>(call: &mut Call<'c>, args: Args<'c>, reply: &mut Reply<'_>) -> O
     call.txn.set_counting(entry.spec.flags.has(ReadOnly));
     // HELLO among the commands changes how those behind it answer.
     let proto = proto_of(call, reply.proto());
+    call.show_before(entry);
     if proto == reply.proto() {
-        return run_apart(call, handler, reply).map(|()| entry.index);
+        run_apart(call, handler, reply)?;
+    } else {
+        let mut written = Vec::new();
+        run_apart(call, handler, &mut Reply::new(&mut written, proto))?;
+        reply.raw(&written);
     }
-    let mut written = Vec::new();
-    run_apart(call, handler, &mut Reply::new(&mut written, proto))?;
-    reply.raw(&written);
+    call.show_after(entry);
     Ok(entry.index)
 }
 

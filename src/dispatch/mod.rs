@@ -9,16 +9,20 @@ pub mod docs;
 pub mod group;
 pub mod keyspec;
 pub mod node;
+pub mod pauses;
 pub mod run;
 pub mod running;
+mod shown;
 pub mod slowlog;
 pub mod spec;
 pub mod stats;
 pub mod syntax;
 pub mod table;
+mod unknown;
 pub mod words;
 
 use crate::keyspace::{Key, Outcome, Txn};
+use crate::pubsub::Line;
 use crate::resp::{Args, OwnedArgs, Reply};
 use crate::session::{Effect, Session};
 use node::Node;
@@ -47,6 +51,10 @@ pub struct Call<'c> {
     pub in_exec: bool,
     /// What the command changes outside the data, once it has committed.
     pub effects: Vec<Effect>,
+    /// A script runs it.
+    pub from_script: bool,
+    /// What monitors will be shown of it.
+    pub shown: Vec<Line>,
 }
 
 impl<'c> Call<'c> {
@@ -69,6 +77,8 @@ impl<'c> Call<'c> {
             database: self.database,
             in_exec: true,
             effects: Vec::new(),
+            from_script: true,
+            shown: Vec::new(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! What all connections of one server share.
 
+use super::pauses::Pauses;
 use super::running::RunningScripts;
 use super::slowlog::SlowLog;
 use super::stats::Stats;
@@ -9,7 +10,7 @@ use crate::base::random::Rng;
 use crate::config::{Config, LogLevel};
 use crate::keyspace::Keyspace;
 use crate::metrics::vitals::Vitals;
-use crate::pubsub::PubSub;
+use crate::pubsub::{Monitors, PubSub};
 use crate::script::Scripts;
 use crate::session::{Clients, ShutdownMode};
 use parking_lot::Mutex;
@@ -34,12 +35,16 @@ pub struct Node {
     pub keyspace: Keyspace,
     /// Who listens to which channel.
     pub pubsub: Arc<PubSub>,
+    /// Who watches all commands.
+    pub monitors: Arc<Monitors>,
     /// Its connections.
     pub clients: Clients,
     /// How often commands ran.
     pub stats: Stats,
     /// Which of them took long.
     pub slowlog: SlowLog,
+    /// What CLIENT PAUSE holds back.
+    pub pauses: Pauses,
     /// Its time.
     pub clock: Clock,
     /// When it started, unix milliseconds.
@@ -146,8 +151,10 @@ impl Node {
     pub fn new(table: Table, config: Arc<Config>, keyspace: Keyspace, clock: Clock, workers: usize) -> Node {
         Node {
             pubsub: Arc::new(PubSub::new(Arc::clone(&config), clock.clone())),
+            monitors: Arc::new(Monitors::new(Arc::clone(&config), clock.clone())),
             stats: Stats::new(table.len(), workers),
             slowlog: SlowLog::default(),
+            pauses: Pauses::default(),
             table,
             config,
             keyspace,

@@ -93,6 +93,8 @@ enum Step {
     Again,
     /// It is answered.
     Done,
+    /// CLIENT PAUSE holds it back.
+    HeldBack,
     /// It is on its way and something stands in it.
     Paused(usize, OwnedArgs, RunIdentity, Pause),
 }
@@ -183,6 +185,10 @@ impl Connection {
             match self.step() {
                 Step::Empty => return Ok(()),
                 Step::Done | Step::Again => {}
+                Step::HeldBack => {
+                    self.wait_for_unpause().await?;
+                    self.look_at_clock();
+                }
                 Step::Paused(command, args, run, pause) => {
                     self.pause(command, args, run, pause).await?;
                     self.look_at_clock();
@@ -220,8 +226,10 @@ impl Connection {
                 Ok(Decoded::Empty { consumed }) => self.advance(consumed),
                 Ok(Decoded::Complete { consumed }) => {
                     let step = self.run_decoded();
-                    if !matches!(step, Step::Again) {
-                        self.advance(consumed);
+                    match step {
+                        Step::Again => {}
+                        Step::HeldBack => self.decoder.reset(),
+                        _ => self.advance(consumed),
                     }
                     if self.members.last().is_some_and(|member| member.ran.urgent) && !self.settle() {
                         return Step::Again;
@@ -260,6 +268,9 @@ impl Connection {
     fn run_decoded(&mut self) -> Step {
         let shared = Rc::clone(&self.shared);
         let node = &shared.node;
+        if self.is_held_back() {
+            return if self.settle() { Step::HeldBack } else { Step::Again };
+        }
         let args = self.decoder.args(&self.input[self.ahead..]);
         if let Prepared::Run(entry) = run::prepare(node, &self.session, args) {
             let run = run::identify(self.now_us, &mut self.rng);
@@ -629,7 +640,8 @@ impl Connection {
             self.input.reserve(READ_BYTES);
         }
         // Who listens is silent for good reason.
-        let patience = if client.kind() == ClientKind::PubSub { Duration::MAX } else { patience };
+        let listens = client.kind() == ClientKind::PubSub || client.monitors.load(Ordering::Relaxed);
+        let patience = if listens { Duration::MAX } else { patience };
         let read = tokio::select! {
             biased;
             read = self.stream.read_buf(&mut self.input) => read?,

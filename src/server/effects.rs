@@ -2,6 +2,7 @@
 
 use super::connection::Connection;
 use super::{Shared, retune, save, shown};
+use crate::dispatch::pauses::PauseMode;
 use crate::resp::{OwnedArgs, Proto};
 use crate::session::{Effect, Multi, ReplyMode, Session, Watched};
 use std::rc::Rc;
@@ -78,6 +79,15 @@ pub(super) fn apply(connection: &mut Connection, effect: Effect) {
             };
             node.keyspace.waiters().unblock(client, state);
         }
+        Effect::Monitor => {
+            client.monitors.store(true, Ordering::Relaxed);
+            node.monitors.begin(client.make_outbox());
+        }
+        Effect::Pause { writes_only, until_ms } => {
+            let mode = if writes_only { PauseMode::Write } else { PauseMode::All };
+            node.pauses.begin(mode, until_ms, node.clock.now_ms());
+        }
+        Effect::Unpause => node.pauses.end(),
         Effect::Configure(pairs) => {
             node.config.apply(&pairs);
             retune::retune(node);
@@ -102,6 +112,8 @@ pub(super) fn forget_session(shared: &Shared, session: &mut Session) {
     set_multi(session, None);
     if let Some(outbox) = session.client.outbox() {
         shared.node.pubsub.unsubscribe_all(outbox);
+        shared.node.monitors.end(outbox);
+        session.client.monitors.store(false, Ordering::Relaxed);
     }
 }
 

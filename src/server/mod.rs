@@ -5,6 +5,7 @@
 //! `pool`, `sync` (the WAL thread), `housekeeping`, `save`.
 
 mod accept;
+mod client_pause;
 mod connection;
 mod descriptors;
 mod effects;

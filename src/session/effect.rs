@@ -106,6 +106,17 @@ pub enum Effect {
         /// Answer an error.
         with_error: bool,
     },
+    /// MONITOR.
+    Monitor,
+    /// CLIENT PAUSE.
+    Pause {
+        /// Only what may change data is held back.
+        writes_only: bool,
+        /// Until when, unix milliseconds.
+        until_ms: u64,
+    },
+    /// CLIENT UNPAUSE.
+    Unpause,
     /// CONFIG SET: the checked changes, as name and value.
     Configure(Vec<(String, String)>),
     /// CONFIG RESETSTAT.
