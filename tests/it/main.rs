@@ -12,6 +12,7 @@ mod client;
 mod collections;
 mod crash;
 mod differential;
+mod large_results;
 mod layers;
 mod protocol;
 mod run;
