@@ -7,8 +7,8 @@ use super::handle::Db;
 use super::{Store, Unavailable};
 use crate::encoding::Family;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Options,
-    WriteBufferManager,
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, LruCacheOptions,
+    Options, WriteBufferManager,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -53,7 +53,7 @@ use std::sync::atomic::Ordering::Relaxed;
 impl Shared {
     pub(super) fn new(options: &StoreOptions) -> Shared {
         Shared {
-            cache: parking_lot::Mutex::new(Cache::new_lru_cache(options.block_cache_bytes)),
+            cache: parking_lot::Mutex::new(new_cache(options.block_cache_bytes)),
             write_buffers: WriteBufferManager::new_write_buffer_manager(options.write_buffer_bytes, false),
             dead: Arc::new(DeadSet::default()),
             capacity: options.block_cache_bytes.into(),
@@ -79,6 +79,20 @@ impl Shared {
         cache.set_capacity(0);
         cache.set_capacity(self.capacity.load(Relaxed));
     }
+}
+
+/// A shard of the block cache is at least this large. Bloom filters are single blocks of up to a few megabytes (a file of small rows
+/// has a million of them); one that is larger than its shard is never kept, each read that needs it is cold, and warming is in vain.
+const CACHE_SHARD_BYTES_MIN: usize = 16 << 20;
+const CACHE_SHARD_BITS_MAX: u32 = 6;
+
+/// An LRU cache whose shards hold any block. By itself RocksDB makes 64 shards of half a megabyte or more.
+fn new_cache(bytes: usize) -> Cache {
+    let shards = (bytes / CACHE_SHARD_BYTES_MIN).max(1);
+    let mut options = LruCacheOptions::default();
+    options.set_capacity(bytes);
+    options.set_num_shard_bits(shards.ilog2().min(CACHE_SHARD_BITS_MAX) as i32);
+    Cache::new_lru_cache_opts(&options)
 }
 
 /// Memtables this small stay in the processor's caches: 1.7 us a put at 8 MB against 3.1 us at 64 MB.
@@ -186,5 +200,42 @@ impl std::fmt::Debug for Store {
             .field("path", &self.path)
             .field("epoch", &self.epoch())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Batch, Tier};
+
+    #[test]
+    fn a_read_that_has_been_warmed_is_in_memory_however_large_the_filter() {
+        // So many short rows in one file that its filter (16 bits a row) is larger than a shard of a 16 MB cache used to be.
+        const ROWS: u32 = 400_000;
+        let folder = tempfile::tempdir().unwrap();
+        let options = StoreOptions {
+            block_cache_bytes: 16 << 20,
+            write_buffer_bytes: 512 << 20,
+            ..StoreOptions::default()
+        };
+        let store = Store::open(folder.path(), options).unwrap();
+        store
+            .with_db(|db| {
+                for first in (0..ROWS).step_by(10_000) {
+                    let mut batch = Batch::default();
+                    for row in first..first + 10_000 {
+                        batch.put(db, Family::Set, &row.to_be_bytes(), b"");
+                    }
+                    store.write(db, batch, true).unwrap();
+                }
+                db.flush_memtables().unwrap();
+                for row in [0, 1, ROWS / 2, ROWS - 1, ROWS, u32::MAX] {
+                    let found = db.newest(Tier::Disk).get(Family::Set, &row.to_be_bytes()).unwrap().is_some();
+                    assert_eq!(found, row < ROWS);
+                    let warm = db.newest(Tier::Memory).get(Family::Set, &row.to_be_bytes());
+                    assert_eq!(warm.map(|row| row.is_some()).ok(), Some(found), "row {row} is cold again");
+                }
+            })
+            .unwrap();
     }
 }
