@@ -205,3 +205,40 @@ impl std::fmt::Debug for Store {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Batch, Tier};
+
+    #[test]
+    fn a_read_that_has_been_warmed_is_in_memory_however_large_the_filter() {
+        // So many short rows in one file that its filter (16 bits a row) is larger than a shard of a 16 MB cache used to be.
+        const ROWS: u32 = 400_000;
+        let folder = tempfile::tempdir().unwrap();
+        let options = StoreOptions {
+            block_cache_bytes: 16 << 20,
+            write_buffer_bytes: 512 << 20,
+            ..StoreOptions::default()
+        };
+        let store = Store::open(folder.path(), options).unwrap();
+        store
+            .with_db(|db| {
+                for first in (0..ROWS).step_by(10_000) {
+                    let mut batch = Batch::default();
+                    for row in first..first + 10_000 {
+                        batch.put(db, Family::Set, &row.to_be_bytes(), b"");
+                    }
+                    store.write(db, batch, true).unwrap();
+                }
+                db.flush_memtables().unwrap();
+                for row in [0, 1, ROWS / 2, ROWS - 1, ROWS, u32::MAX] {
+                    let found = db.newest(Tier::Disk).get(Family::Set, &row.to_be_bytes()).unwrap().is_some();
+                    assert_eq!(found, row < ROWS);
+                    let warm = db.newest(Tier::Memory).get(Family::Set, &row.to_be_bytes());
+                    assert_eq!(warm.map(|row| row.is_some()).ok(), Some(found), "row {row} is cold again");
+                }
+            })
+            .unwrap();
+    }
+}
