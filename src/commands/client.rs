@@ -6,6 +6,7 @@
 
 use super::client_filter::{KillOrder, ListOrder, kill_order, list_order};
 use super::client_line::{Running, write_line};
+use super::client_pause::{client_pause, client_unpause};
 use super::client_tracking;
 use crate::base::number::parse_i64;
 use crate::dispatch::spec::Flag::{Admin, Loading, NoScript, Stale};
@@ -98,6 +99,13 @@ const CLIENT_SUBCOMMANDS: &[Command] = &[
         .since("7.2.0")
         .summary("Lets this connection read keys without counting as use of them.")
         .syntax("enabled<ON | OFF>"),
+    Command::new("pause", client_pause)
+        .arity(-3)
+        .flags(&[Admin, NoScript, Loading, Stale])
+        .group(Group::Connection)
+        .since("3.0.0")
+        .summary("Holds commands back for a while.")
+        .syntax("timeout:int [mode<WRITE | ALL>^6.2.0]"),
     Command::new("reply", client_reply)
         .arity(3)
         .flags(&[NoScript, Loading, Stale])
@@ -145,6 +153,13 @@ const CLIENT_SUBCOMMANDS: &[Command] = &[
         .complexity("O(log N)")
         .summary("Wakes a connection that waits in a blocking command.")
         .syntax("client-id:int [unblock-type<TIMEOUT | ERROR>]"),
+    Command::new("unpause", client_unpause)
+        .arity(2)
+        .flags(&[Admin, NoScript, Loading, Stale])
+        .group(Group::Connection)
+        .since("6.2.0")
+        .complexity("O(N)")
+        .summary("Ends a pause before its time."),
 ];
 
 fn client_help(_: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {

@@ -55,9 +55,10 @@ pub(super) fn write_line(out: &mut Vec<u8>, client: &ClientInfo, now_ms: u64, ru
 fn flags(client: &ClientInfo) -> String {
     let tracking = client.tracking.load(Relaxed);
     let letters = [
+        ('O', client.monitors.load(Relaxed)),
         ('P', client.kind() == ClientKind::PubSub),
         ('x', client.queued.load(Relaxed) > 0),
-        ('b', client.blocked.load(Relaxed)),
+        ('b', client.is_blocked()),
         ('t', tracking & TRACKS != 0),
         ('R', client.redirect_broken.load(Relaxed)),
         ('B', tracking & BROADCASTS != 0),

@@ -181,7 +181,7 @@ fn server(node: &Node, page: &mut Page) {
 
 fn clients(node: &Node, page: &mut Page) {
     let clients = node.clients.all();
-    let blocked = clients.iter().filter(|client| client.blocked.load(Relaxed)).count();
+    let blocked = clients.iter().filter(|client| client.is_blocked()).count();
     let watching = clients.iter().filter(|client| client.watched.load(Relaxed) > 0).count();
     let listening = clients.iter().filter(|client| client.kind() == ClientKind::PubSub).count();
     let input = clients.iter().map(|client| client.query_bytes.load(Relaxed)).max().unwrap_or(0);

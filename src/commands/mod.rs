@@ -3,6 +3,7 @@
 pub mod client;
 mod client_filter;
 mod client_line;
+mod client_pause;
 mod client_tracking;
 pub mod command;
 pub mod config;
@@ -19,6 +20,7 @@ pub mod list;
 pub mod list_moves;
 pub mod lolwut;
 pub mod memory;
+pub mod monitor;
 pub mod object;
 mod page;
 pub mod pubsub;
@@ -27,6 +29,7 @@ pub mod script;
 mod script_host;
 pub mod server;
 pub mod set;
+pub mod slowlog;
 pub mod string;
 pub mod transaction;
 mod wait;
@@ -57,10 +60,12 @@ pub const FAMILIES: &[&[Command]] = &[
     config::COMMANDS,
     info::COMMANDS,
     server::COMMANDS,
+    slowlog::COMMANDS,
     script::COMMANDS,
     function::COMMANDS,
     debug::COMMANDS,
     memory::COMMANDS,
+    monitor::COMMANDS,
     lolwut::COMMANDS,
 ];
 

@@ -154,7 +154,7 @@ fn waitaof(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
 }
 
 /// A timeout in milliseconds, 0 for none. The moment it ends must be one that can be told.
-fn timeout_ms(text: &[u8], now_ms: u64) -> Outcome<u64> {
+pub(super) fn timeout_ms(text: &[u8], now_ms: u64) -> Outcome<u64> {
     let timeout = parse_i64(text).ok_or(Error::text("ERR timeout is not an integer or out of range"))?;
     let Ok(timeout_ms) = u64::try_from(timeout) else { return fail("ERR timeout is negative") };
     if timeout_ms > (i64::MAX as u64).saturating_sub(now_ms) {

@@ -386,16 +386,15 @@ fn keep(call: &mut Call<'_>, reply: &mut Reply<'_>, operation: Operation) -> Out
     call.txn.set_counting(true);
     let sources = load_sources(call, 2, call.args.len() - 2)?;
     call.txn.set_counting(false);
-    let (members, form) = set::combine(&mut call.txn, operation, &sources)?;
     let key = call.key(1);
-    let was_there = members.is_empty() && call.txn.load(&key)?.is_some();
-    set::store(&mut call.txn, &key, &members, form)?;
-    if !members.is_empty() {
+    let was_there = call.txn.load(&key)?.is_some();
+    let count = set::combine_into(&mut call.txn, &key, operation, &sources)?;
+    if count > 0 {
         call.txn.note(Events::SET, stored_event(operation), &key);
     } else if was_there {
         call.txn.note(Events::GENERIC, "del", &key);
     }
-    reply.integer(members.len() as i64);
+    reply.integer(count as i64);
     Ok(())
 }
 

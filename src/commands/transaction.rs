@@ -97,7 +97,9 @@ fn exec<'c>(call: &mut Call<'c>, reply: &mut Reply<'_>) -> Outcome {
         let command = exec_one(call, queued.args(), reply)?;
         let ended_us = call.node.clock.mono_us();
         let error = error_in(reply.written().get(reply_len..).unwrap_or_default());
-        call.effects.push(Effect::Ran { command, duration_us: ended_us.saturating_sub(began_us), error });
+        let duration_us = ended_us.saturating_sub(began_us);
+        call.effects.push(Effect::Ran { command, duration_us, error });
+        call.note_if_slow(command, duration_us);
         began_us = ended_us;
         Ok(())
     });
@@ -120,12 +122,15 @@ fn exec_one<'c>(call: &mut Call<'c>, args: Args<'c>, reply: &mut Reply<'_>) -> O
     call.remember_keys(entry.spec);
     // HELLO among the commands changes how those behind it answer.
     let proto = proto_of(call, reply.proto());
+    call.show_before(entry);
     if proto == reply.proto() {
-        return run_apart(call, handler, reply).map(|()| entry.index);
+        run_apart(call, handler, reply)?;
+    } else {
+        let mut written = Vec::new();
+        run_apart(call, handler, &mut Reply::new(&mut written, proto))?;
+        reply.raw(&written);
     }
-    let mut written = Vec::new();
-    run_apart(call, handler, &mut Reply::new(&mut written, proto))?;
-    reply.raw(&written);
+    call.show_after(entry);
     Ok(entry.index)
 }
 

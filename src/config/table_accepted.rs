@@ -29,7 +29,6 @@ const NO_TICKS: &str = "there is no periodic tick to tune";
 const NO_TABLES: &str = "there are no big hash tables to rehash";
 const ALWAYS_LAZY: &str = "deleting is always lazy";
 const OTHER_FORM: &str = "the form on disk is another";
-const NO_SLOWLOG: &str = "there is no slow log yet";
 const NO_LATENCY: &str = "there is no LATENCY command yet; INFO latencystats and the metrics page have times";
 const NO_DEBUGGING: &str = "it exists for Redis' own tests";
 
@@ -273,10 +272,6 @@ pub const ACCEPTED: &[Directive] = &[
     unsigned("tracking-table-max-keys", 1_000_000, 0, MAX)
         .doc("Keys tracked for clients' caches; 0: no bound."),
     // What happens, and how long it takes.
-    signed("slowlog-log-slower-than", 10000, -1, MAX)
-        .ignored(NO_SLOWLOG)
-        .doc("Microseconds from which a command is in the slow log; -1: none is."),
-    signed("slowlog-max-len", 128, 0, MAX).ignored(NO_SLOWLOG).doc("Entries of the slow log."),
     signed("latency-monitor-threshold", 0, 0, MAX)
         .ignored(NO_LATENCY)
         .doc("Milliseconds from which LATENCY notes an event; 0: it notes none."),

@@ -93,6 +93,9 @@ pub const OBEYED: &[Directive] = &[
     yes_no("latency-tracking", true).doc("Whether INFO latencystats knows the commands' percentiles."),
     list("latency-tracking-info-percentiles", "50 99 99.9", read_percentiles)
         .doc("The percentiles that INFO latencystats shows."),
+    signed("slowlog-log-slower-than", 10000, -1, MAX)
+        .doc("Microseconds from which a command is in the slow log; -1: none is."),
+    signed("slowlog-max-len", 128, 0, MAX).doc("Entries of the slow log."),
     choice("enable-debug-command", NO_YES_LOCAL, 0).at_start().doc("Who may use DEBUG."),
     choice("enable-protected-configs", NO_YES_LOCAL, 0)
         .at_start()

@@ -373,13 +373,8 @@ fn what_is_stored_and_not_obeyed_is_checked_and_warned_of() {
     let text =
         format!("ERR CONFIG SET failed (possibly related to argument 'notify-keyspace-events') - {reason}");
     assert_eq!(set(&config, &["notify-keyspace-events", "q"]), Err(text));
-    let changes = [
-        ("slowlog-log-slower-than", "1"),
-        ("slowlog-max-len", "1"),
-        ("latency-monitor-threshold", "1"),
-        ("busy-reply-threshold", "1"),
-        ("shutdown-timeout", "1"),
-    ];
+    let changes =
+        [("latency-monitor-threshold", "1"), ("busy-reply-threshold", "1"), ("shutdown-timeout", "1")];
     for (name, value) in changes {
         let checked = config.check(&pairs(&[name, value])).unwrap();
         let (_, warnings) = config.apply_checked(checked);

@@ -16,6 +16,7 @@ use crate::base::clock::Clock;
 use crate::keyspace::{
     Keyspace, LockPlan, Mode, RunIdentity, Savepoint, Scratch, Stop, StripeId, Taken, Writer,
 };
+use crate::pubsub::{Line, Monitors};
 use crate::store::{Db, Tier};
 use std::cell::OnceCell;
 use std::rc::Rc;
@@ -64,6 +65,9 @@ pub struct Group {
     slot: usize,
     commands: u64,
     ticket: Ticket,
+    /// What monitors will be shown of it.
+    shown: Vec<Line>,
+    monitors: Option<Arc<Monitors>>,
 }
 
 impl Group {
@@ -163,6 +167,19 @@ impl Group {
             || (!waiters.is_empty() && self.scratch.changed_since(since).any(|row| waiters.is_wanted(row)))
     }
 
+    /// What monitors are to be shown of a command that has left the group or failed in it: in the order of the runs.
+    pub(super) fn show(&mut self, monitors: &Arc<Monitors>, lines: Vec<Line>) {
+        if lines.is_empty() {
+            return;
+        }
+        if self.is_open() {
+            self.shown.extend(lines);
+            self.monitors = Some(Arc::clone(monitors));
+        } else {
+            monitors.show(lines);
+        }
+    }
+
     /// Makes the group real, all of it or nothing; whoever holds its ticket learns what became of it.
     pub fn settle(&mut self, keyspace: &Keyspace, clock: &Clock) {
         let Some(db) = self.db.clone() else { return };
@@ -181,6 +198,13 @@ impl Group {
             Err(Stop::Unavailable(reason)) => Settled::Failed(reason),
             Err(_) => Settled::Failed("the write was given up".to_owned()),
         };
+        let shown = std::mem::take(&mut self.shown);
+        if let Some(monitors) = self.monitors.take()
+            && matches!(settled, Settled::Committed { .. })
+        {
+            // Under the locks; what has stalled is shown when it runs again.
+            monitors.show(shown);
+        }
         self.close(keyspace);
         // Nobody else sets it, and only once.
         let _ = std::mem::take(&mut self.ticket).set(settled);

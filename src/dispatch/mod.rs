@@ -9,18 +9,25 @@ pub mod docs;
 pub mod group;
 pub mod keyspec;
 pub mod node;
+pub mod pauses;
 pub mod run;
 pub mod running;
+mod shown;
+pub mod slowlog;
 pub mod spec;
 pub mod stats;
 pub mod syntax;
 pub mod table;
+mod unknown;
+pub mod words;
 
 use crate::keyspace::{Key, LockPlan, Mode, Outcome, Txn};
-use crate::resp::{Args, Reply};
+use crate::pubsub::Line;
+use crate::resp::{Args, OwnedArgs, Reply};
 use crate::session::{Effect, Session};
 use node::Node;
 use spec::Flag;
+use table::Entry;
 
 /// What runs a command. It may be run several times for one request; only the last run counts.
 pub type Handler = fn(&mut Call<'_>, &mut Reply<'_>) -> Outcome;
@@ -44,6 +51,10 @@ pub struct Call<'c> {
     pub in_exec: bool,
     /// What the command changes outside the data, once it has committed.
     pub effects: Vec<Effect>,
+    /// A script runs it.
+    pub from_script: bool,
+    /// What monitors will be shown of it.
+    pub shown: Vec<Line>,
 }
 
 impl<'c> Call<'c> {
@@ -89,6 +100,27 @@ impl<'c> Call<'c> {
             database: self.database,
             in_exec: true,
             effects: Vec::new(),
+            from_script: true,
+            shown: Vec::new(),
+        }
+    }
+
+    /// Leaves a command of EXEC for the slow log if it was slow: this one, with its number in the table.
+    pub fn note_if_slow(&mut self, command: usize, duration_us: u64) {
+        if let Some(entry) = self.node.table.entries().get(command) {
+            self.leave_if_slow(entry, self.args, duration_us, false);
+        }
+    }
+
+    /// The same for one that this script has run.
+    pub fn note_if_slow_in_script(&mut self, entry: &Entry, args: Args<'_>, duration_us: u64) {
+        self.leave_if_slow(entry, args, duration_us, true);
+    }
+
+    fn leave_if_slow(&mut self, entry: &Entry, args: Args<'_>, duration_us: u64, by_script: bool) {
+        if slowlog::is_slow(&self.node.config, duration_us) && !entry.spec.flags.has(Flag::SkipSlowlog) {
+            let args = OwnedArgs::from_args(args);
+            self.effects.push(Effect::Slow { args, command: entry.name, duration_us, by_script });
         }
     }
 

@@ -1,6 +1,8 @@
 //! What all connections of one server share.
 
+use super::pauses::Pauses;
 use super::running::RunningScripts;
+use super::slowlog::SlowLog;
 use super::stats::Stats;
 use super::table::Table;
 use crate::base::clock::Clock;
@@ -8,7 +10,7 @@ use crate::base::random::Rng;
 use crate::config::{Config, LogLevel};
 use crate::keyspace::Keyspace;
 use crate::metrics::vitals::Vitals;
-use crate::pubsub::PubSub;
+use crate::pubsub::{Monitors, PubSub};
 use crate::script::Scripts;
 use crate::session::{Clients, ShutdownMode};
 use crate::tracking::{Aftermath, Tracking};
@@ -34,12 +36,18 @@ pub struct Node {
     pub keyspace: Keyspace,
     /// Who listens to which channel.
     pub pubsub: Arc<PubSub>,
+    /// Who watches all commands.
+    pub monitors: Arc<Monitors>,
     /// Who caches which keys.
     pub tracking: Arc<Tracking>,
     /// Its connections.
     pub clients: Clients,
     /// How often commands ran.
     pub stats: Stats,
+    /// Which of them took long.
+    pub slowlog: SlowLog,
+    /// What CLIENT PAUSE holds back.
+    pub pauses: Pauses,
     /// Its time.
     pub clock: Clock,
     /// When it started, unix milliseconds.
@@ -150,9 +158,12 @@ impl Node {
             Arc::new(Tracking::new(telling.wants_changes(), Arc::clone(&pubsub), Arc::clone(&config)));
         telling.set_listener(Box::new(Aftermath::new(Arc::clone(&pubsub), Arc::clone(&tracking))));
         Node {
+            monitors: Arc::new(Monitors::new(Arc::clone(&config), clock.clone())),
             pubsub,
             tracking,
             stats: Stats::new(table.len(), workers),
+            slowlog: SlowLog::default(),
+            pauses: Pauses::default(),
             table,
             config,
             keyspace,

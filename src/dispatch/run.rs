@@ -8,8 +8,10 @@
 
 use super::group::{Group, Settled, Shut};
 use super::node::Node;
+use super::shown::line_of;
 use super::spec::Flag;
-use super::table::{Entry, Unknown};
+use super::table::Entry;
+use super::unknown::unknown_text;
 use super::{Call, keyspec::KeyAccess};
 use crate::base::random::Rng;
 use crate::config::DebugCommand;
@@ -24,6 +26,7 @@ use crate::store::{Db, Tier, View};
 use crate::waiters::Waiter;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Attempts of a heavy command from a snapshot before it runs under its locks.
 const HEAVY_ATTEMPTS_MAX: u32 = 3;
@@ -142,6 +145,11 @@ pub fn prepare<'n>(node: &'n Node, session: &Session, args: Args<'_>) -> Prepare
             "only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context";
         return refusal(entry, &format!("ERR Can't execute '{}': {allowed}", entry.name));
     }
+    if session.client.monitors.load(Ordering::Relaxed)
+        && [Flag::Write, Flag::ReadOnly, Flag::MayReplicate].into_iter().any(|flag| spec.flags.has(flag))
+    {
+        return refusal(entry, "ERR Replica can't interact with the keyspace");
+    }
     if session.multi.is_some() {
         if spec.flags.has(Flag::NoMulti) {
             return refusal(entry, "ERR Command not allowed inside a transaction");
@@ -198,37 +206,6 @@ fn refusal<'n>(entry: &'n Entry, text: &str) -> Prepared<'n> {
         text.to_owned()
     };
     Prepared::Refuse(Some(entry), text.into_bytes())
-}
-
-/// Bytes of a word that an error shows, and of all the words it shows.
-const SHOWN_BYTES_MAX: usize = 128;
-
-/// Redis shows words as C strings: they end at a zero byte.
-fn shown(word: &[u8], bytes_max: usize) -> &[u8] {
-    let end = word.iter().take(bytes_max).position(|&byte| byte == 0);
-    word.get(..end.unwrap_or(word.len().min(bytes_max))).unwrap_or_default()
-}
-
-fn unknown_text(unknown: Unknown, args: Args<'_>) -> Vec<u8> {
-    let first = shown(args.at(0), SHOWN_BYTES_MAX);
-    match unknown {
-        Unknown::Subcommand => {
-            let command = first.to_ascii_uppercase();
-            let sub = shown(args.at(1), SHOWN_BYTES_MAX);
-            [b"ERR unknown subcommand '", sub, b"'. Try ", &command, b" HELP."].concat()
-        }
-        Unknown::Command => {
-            let mut rest = Vec::new();
-            for word in args.iter().skip(1) {
-                if rest.len() >= SHOWN_BYTES_MAX {
-                    break;
-                }
-                let room = SHOWN_BYTES_MAX - rest.len();
-                rest.extend([b"'", shown(word, room), b"' "].concat());
-            }
-            [b"ERR unknown command '", first, b"', with args beginning with: ", &rest].concat()
-        }
-    }
 }
 
 /// The commands a request stands for: EXEC stands for its queue.
@@ -323,9 +300,10 @@ fn run_in_group(
     let Some((db, scratch)) = group.parts() else { return Err(Pause::Gate) };
     let txn = keyspace.begin_behind(db.newest(Tier::Memory), Mode::Worker, request.run, scratch);
     match call_handler(node, request, txn, out) {
-        Ok(Finished { call: Call { effects, .. }, .. }) => {
-            let urgent = !effects.is_empty() || group.is_urgent(keyspace, &since);
+        Ok(Finished { call: Call { effects, shown, .. }, .. }) => {
+            let urgent = effects.iter().any(Effect::acts) || group.is_urgent(keyspace, &since);
             let pending = group.leave(keyspace, &taken, &since);
+            group.show(&node.monitors, shown);
             let failed = out.get(start) == Some(&b'-');
             let sequence = taken.sequence.max(group.seen_sequence());
             Ok(Ran { sequence, effects, failed, epoch, pending, urgent, ..Ran::default() })
@@ -334,6 +312,9 @@ fn run_in_group(
             group.take_back(keyspace, &taken, &since);
             // An error, too, tells what the keys are.
             let tells = matches!(stop, Stop::Error(_));
+            if tells {
+                group.show(&node.monitors, line_of(node, request));
+            }
             let mut ran = stopped(node, request, stop, out, start)?;
             if tells {
                 (ran.sequence, ran.epoch, ran.pending) = (taken.sequence, epoch, taken.overlaps);
@@ -409,6 +390,7 @@ pub fn attempt(
             let tells = matches!(stop, Stop::Error(_));
             let mut ran = stopped(node, request, stop, out, start)?;
             if tells {
+                node.monitors.show(line_of(node, request));
                 (ran.sequence, ran.epoch) = (sequence, epoch);
             }
             Ok(ran)
@@ -459,6 +441,7 @@ fn refuse(request: &Request<'_>, out: &mut Vec<u8>, start: usize, text: impl AsR
 
 /// Puts a blocking command into the queues of its keys, or back to waiting if it had a turn. Its locks are held.
 fn enlist(node: &Node, request: &Request<'_>, wait: Wait) -> Pause {
+    node.monitors.show(line_of(node, request));
     let databases = node.keyspace.databases();
     let mut keys = Vec::with_capacity(wait.keys.len());
     for &index in &wait.keys {
@@ -508,8 +491,9 @@ fn run_handler(
 
 fn commit(call: Finished<'_>, out: &[u8]) -> Outcome<Ran> {
     let Finished { call, start } = call;
-    let effects = call.effects;
-    let Committed { sequence, changed } = call.txn.commit()?;
+    let Call { effects, shown, node, txn, .. } = call;
+    let Committed { sequence, changed } = txn.commit()?;
+    node.monitors.show(shown);
     Ok(Ran { sequence, effects, failed: out.get(start) == Some(&b'-'), changed, ..Ran::default() })
 }
 
@@ -540,11 +524,20 @@ fn call_handler<'c>(
         database: request.session.database,
         in_exec: false,
         effects: Vec::new(),
+        from_script: false,
+        shown: Vec::new(),
     };
+    call.show_before(request.entry);
     call.remember_keys(request.entry.spec);
     let mut reply = Reply::new(out, request.session.proto);
     match catch_unwind(AssertUnwindSafe(|| handler(&mut call, &mut reply))) {
-        Ok(outcome) => outcome.map(|()| Finished { call, start }),
+        Ok(outcome) => {
+            outcome?;
+            if request.waiter.is_none() {
+                call.show_after(request.entry);
+            }
+            Ok(Finished { call, start })
+        }
         Err(_) => {
             Err(Stop::Error(Error::text("ERR internal error: the command was given up, nothing was changed")))
         }
@@ -595,6 +588,7 @@ pub fn heavy(node: &Node, request: &Request<'_>, alone: bool, out: &mut Vec<u8>)
         }
         Err(HeavyEnd::Stop(Stop::Error(error))) => {
             let mut ran = refuse(request, out, start, error.to_bytes());
+            node.monitors.show(line_of(node, request));
             ran.sequence = with_db(node, Db::latest_sequence).unwrap_or(0);
             ran.epoch = epoch;
             Ok(ran)

@@ -10,11 +10,13 @@
 //! Locks: the post, then an outbox; a shard of the registry, the patterns: each alone. No lock is held while a connection is woken.
 
 mod message;
+mod monitors;
 mod outbox;
 mod post;
 mod registry;
 
 pub use message::Message;
+pub use monitors::{Line, Monitors};
 pub use outbox::{Item, Outbox, Standing};
 pub use post::Receipt;
 

@@ -308,7 +308,7 @@ fn an_error_names_the_place_of_the_innermost_line_of_the_script() {
     assert_eq!(run(text), "-ERR First argument must be a number (log level). script: SHA, on =[C]:-1.|");
     assert_eq!(
         run("return redis.log()"),
-        "-ERR redis.log() requires two arguments or more. script: SHA, on =(tail call):-1.|"
+        "-ERR redis.log() requires two arguments or more. script: SHA, on @user_script:1.|"
     );
 }
 

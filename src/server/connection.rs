@@ -53,7 +53,7 @@ pub(super) struct Connection {
     members: Vec<Member>,
     ticket: Option<Ticket>,
     /// Bytes at the front of `input` that `members` stand for.
-    ahead: usize,
+    pub(super) ahead: usize,
     /// The group stalled: its commands are run by themselves.
     alone: bool,
     /// Replies in `output` that are not let go yet, and up to where the log must be flushed for them.
@@ -93,6 +93,8 @@ enum Step {
     Again,
     /// It is answered.
     Done,
+    /// CLIENT PAUSE holds it back.
+    HeldBack,
     /// It is on its way and something stands in it.
     Paused(usize, OwnedArgs, RunIdentity, Pause),
 }
@@ -183,6 +185,10 @@ impl Connection {
             match self.step() {
                 Step::Empty => return Ok(()),
                 Step::Done | Step::Again => {}
+                Step::HeldBack => {
+                    self.wait_for_unpause().await?;
+                    self.look_at_clock();
+                }
                 Step::Paused(command, args, run, pause) => {
                     self.pause(command, args, run, pause).await?;
                     self.look_at_clock();
@@ -221,8 +227,10 @@ impl Connection {
                 Ok(Decoded::Empty { consumed }) => self.advance(consumed),
                 Ok(Decoded::Complete { consumed }) => {
                     let step = self.run_decoded();
-                    if !matches!(step, Step::Again) {
-                        self.advance(consumed);
+                    match step {
+                        Step::Again => {}
+                        Step::HeldBack => self.decoder.reset(),
+                        _ => self.advance(consumed),
                     }
                     if self.members.last().is_some_and(|member| member.ran.urgent) && !self.settle() {
                         return Step::Again;
@@ -261,6 +269,9 @@ impl Connection {
     fn run_decoded(&mut self) -> Step {
         let shared = Rc::clone(&self.shared);
         let node = &shared.node;
+        if self.is_held_back() {
+            return if self.settle() { Step::HeldBack } else { Step::Again };
+        }
         let args = self.decoder.args(&self.input[self.ahead..]);
         if let Prepared::Run(entry) = run::prepare(node, &self.session, args) {
             let run = run::identify(self.now_us, &mut self.rng);
@@ -290,6 +301,7 @@ impl Connection {
         let duration_us = self.lap();
         if !ran.pending && self.members.is_empty() {
             self.finish(entry, ran, start, duration_us);
+            self.note_if_slow(entry, duration_us, Connection::decoded_request);
             return Step::Done;
         }
         if self.ticket.is_none() {
@@ -338,6 +350,7 @@ impl Connection {
                     Ok(ran) => {
                         let duration_us = self.lap();
                         self.finish(entry, ran, start, duration_us);
+                        self.note_if_slow(entry, duration_us, Connection::decoded_request);
                         Step::Done
                     }
                     Err(pause) => Step::Paused(entry.index, OwnedArgs::from_args(args), run, pause),
@@ -408,8 +421,10 @@ impl Connection {
 
     fn finish_all(&mut self, mut members: Vec<Member>, share_us: u64) {
         let shared = Rc::clone(&self.shared);
-        for Member { command, ran, start, duration_us } in members.drain(..) {
-            self.finish(&shared.node.table.entries()[command], ran, start, duration_us + share_us);
+        for (number, Member { command, ran, start, duration_us }) in members.drain(..).enumerate() {
+            let (entry, duration_us) = (&shared.node.table.entries()[command], duration_us + share_us);
+            self.finish(entry, ran, start, duration_us);
+            self.note_if_slow(entry, duration_us, |own| own.request_of_member(number));
         }
         self.members = members;
     }
@@ -630,7 +645,8 @@ impl Connection {
             self.input.reserve(READ_BYTES);
         }
         // Who listens is silent for good reason.
-        let patience = if client.kind() == ClientKind::PubSub { Duration::MAX } else { patience };
+        let listens = client.kind() == ClientKind::PubSub || client.monitors.load(Ordering::Relaxed);
+        let patience = if listens { Duration::MAX } else { patience };
         let read = tokio::select! {
             biased;
             read = self.stream.read_buf(&mut self.input) => read?,

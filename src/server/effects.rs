@@ -1,7 +1,8 @@
 //! What a committed command changes outside the data, applied to its connection and the server.
 
 use super::connection::Connection;
-use super::{Shared, retune, save};
+use super::{Shared, retune, save, shown};
+use crate::dispatch::pauses::PauseMode;
 use crate::pubsub::Outbox;
 use crate::resp::{OwnedArgs, Proto};
 use crate::session::{BROADCASTS, Effect, Multi, ReplyMode, Session, TRACKS, Watched};
@@ -46,6 +47,10 @@ pub(super) fn apply(connection: &mut Connection, effect: Effect) {
                 node.stats.error(&text);
             }
         }
+        Effect::Slow { args, command, duration_us, by_script } => {
+            shown::note_slow(&shared, &client, (command, args.args(), duration_us), by_script);
+        }
+        Effect::ResetSlowLog => node.slowlog.reset(),
         Effect::EndMulti => {
             set_multi(session, None);
             unwatch(&connection.shared, &mut connection.session);
@@ -76,6 +81,15 @@ pub(super) fn apply(connection: &mut Connection, effect: Effect) {
             };
             node.keyspace.waiters().unblock(client, state);
         }
+        Effect::Monitor => {
+            client.monitors.store(true, Ordering::Relaxed);
+            node.monitors.begin(client.make_outbox());
+        }
+        Effect::Pause { writes_only, until_ms } => {
+            let mode = if writes_only { PauseMode::Write } else { PauseMode::All };
+            node.pauses.begin(mode, until_ms, node.clock.now_ms());
+        }
+        Effect::Unpause => node.pauses.end(),
         Effect::Configure(pairs) => {
             node.config.apply(&pairs);
             retune::retune(node);
@@ -102,6 +116,8 @@ pub(super) fn forget_session(shared: &Shared, session: &mut Session) {
     set_multi(session, None);
     if let Some(outbox) = session.client.outbox() {
         shared.node.pubsub.unsubscribe_all(outbox);
+        shared.node.monitors.end(outbox);
+        session.client.monitors.store(false, Ordering::Relaxed);
         track(shared, session, None);
     }
 }

@@ -35,7 +35,12 @@ async fn expire(shared: Arc<Shared>) {
         if !shared.node.active_expiry.load(Ordering::Relaxed) {
             continue;
         }
-        rounds(&shared, "expiry", |shared| shared.node.keyspace.expire_round()).await;
+        rounds(&shared, "expiry", |shared| {
+            // As long as CLIENT PAUSE lasts, nothing changes.
+            let is_paused = shared.node.pauses.current(shared.node.clock.now_ms()).is_some();
+            if is_paused { Ok(false) } else { shared.node.keyspace.expire_round() }
+        })
+        .await;
     }
 }
 

@@ -5,6 +5,7 @@
 //! `pool`, `sync` (the WAL thread), `housekeeping`, `save`.
 
 mod accept;
+mod client_pause;
 mod connection;
 mod descriptors;
 mod effects;
@@ -19,6 +20,7 @@ mod placement;
 mod pool;
 mod retune;
 mod save;
+mod shown;
 mod sync;
 mod worker;
 

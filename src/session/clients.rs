@@ -64,6 +64,10 @@ pub struct ClientInfo {
     pub commands: AtomicU64,
     /// It waits in a blocking command.
     pub blocked: AtomicBool,
+    /// CLIENT PAUSE holds its next command back.
+    pub postponed: AtomicBool,
+    /// MONITOR.
+    pub monitors: AtomicBool,
     /// CLIENT NO-EVICT.
     pub no_evict: AtomicBool,
     /// CLIENT NO-TOUCH.
@@ -147,6 +151,11 @@ impl ClientInfo {
             Poll::Pending
         })
         .await;
+    }
+
+    /// It waits for something, or is held back.
+    pub fn is_blocked(&self) -> bool {
+        self.blocked.load(Ordering::Relaxed) || self.postponed.load(Ordering::Relaxed)
     }
 
     /// Bytes it holds in memory.
@@ -244,6 +253,8 @@ impl Clients {
             sent_bytes: AtomicU64::new(0),
             commands: AtomicU64::new(0),
             blocked: AtomicBool::new(false),
+            postponed: AtomicBool::new(false),
+            monitors: AtomicBool::new(false),
             no_evict: AtomicBool::new(false),
             no_touch: AtomicBool::new(false),
             tracking: AtomicU32::new(0),

@@ -69,6 +69,19 @@ pub enum Effect {
         /// The error, code first.
         error: Option<Box<[u8]>>,
     },
+    /// A command that ran inside EXEC or a script was slow.
+    Slow {
+        /// Its words.
+        args: OwnedArgs,
+        /// Its whole name.
+        command: &'static str,
+        /// How long it took, microseconds.
+        duration_us: u64,
+        /// A script ran it.
+        by_script: bool,
+    },
+    /// SLOWLOG RESET.
+    ResetSlowLog,
     /// EXEC or DISCARD: the queue and the watches are gone.
     EndMulti,
     /// WATCH.
@@ -94,6 +107,17 @@ pub enum Effect {
         /// Answer an error.
         with_error: bool,
     },
+    /// MONITOR.
+    Monitor,
+    /// CLIENT PAUSE.
+    Pause {
+        /// Only what may change data is held back.
+        writes_only: bool,
+        /// Until when, unix milliseconds.
+        until_ms: u64,
+    },
+    /// CLIENT UNPAUSE.
+    Unpause,
     /// CONFIG SET: the checked changes, as name and value.
     Configure(Vec<(String, String)>),
     /// CONFIG RESETSTAT.
@@ -121,4 +145,11 @@ pub enum Effect {
     ChooseCaching,
     /// DEBUG SLEEP and the like: hold this connection back for so long.
     Sleep(std::time::Duration),
+}
+
+impl Effect {
+    /// Whether somebody may notice when it is applied. Statistics can wait until the group of their command is settled.
+    pub fn acts(&self) -> bool {
+        !matches!(self, Effect::Ran { .. })
+    }
 }

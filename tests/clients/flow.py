@@ -7,7 +7,10 @@ The server is the one at TUFF_HOST (default 127.0.0.1) and TUFF_PORT (default 63
 
 import itertools
 import os
+import signal
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -29,6 +32,53 @@ def connect(**options):
 def key(name):
     """A new key that nobody else uses, in this run or another."""
     return f"{name}:{_run}-{next(_numbers)}"
+
+
+def own_server():
+    """A server of the caller's own, which loses nothing that it has answered; to be used in a `with` statement."""
+    from serverprocess import ServerProcess
+
+    return ServerProcess(f"{os.environ['TUFF_SERVER']} --appendonly yes --appendfsync always")
+
+
+class Worker:
+    """A Python process that is started again whenever it ends, until the `with` statement is over."""
+
+    def __init__(self, *command):
+        self._command = [sys.executable, *command]
+        self._is_over = threading.Event()
+        self._output = tempfile.TemporaryFile()
+        self._process = self._start()
+        self._keeper = threading.Thread(target=self._keep, daemon=True)
+        self._keeper.start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        self._is_over.set()
+        self._keeper.join()
+        # The process and those it has forked: a group of its own.
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        if kind:
+            self._output.seek(0)
+            print(self._output.read()[-6000:].decode(errors="replace"), flush=True)
+
+    def _start(self):
+        return subprocess.Popen(
+            self._command,
+            cwd=os.path.dirname(os.path.abspath(__file__)),
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=self._output,
+            start_new_session=True,
+        )
+
+    def _keep(self):
+        while not self._is_over.wait(0.05):
+            if self._process.poll() is not None:
+                self._process = self._start()
 
 
 def claim(function):

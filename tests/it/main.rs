@@ -7,6 +7,7 @@
 //! `TUFF_DIFF_COMMANDS`, `TUFF_DIFF_FAMILIES`, `TUFF_DIFF_WITHOUT`, `TUFF_CRASH_ROUNDS`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
+mod bench;
 mod chance;
 mod client;
 mod collections;
@@ -14,7 +15,9 @@ mod crash;
 mod differential;
 mod events;
 mod functions;
+mod large_results;
 mod layers;
+mod observe;
 mod protocol;
 mod pubsub;
 mod run;

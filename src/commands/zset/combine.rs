@@ -124,14 +124,19 @@ fn store(call: &mut Call<'_>, reply: &mut Reply<'_>, operation: Operation, comma
     let mut sources = load(call, 2, command)?;
     call.txn.set_counting(false);
     let options = options(call, 3 + sources.len(), operation, Goal::Store, &mut sources)?;
-    let members = zset::combine(&mut call.txn, operation, sources, options.aggregate)?;
     let destination = call.key(1);
     let event = match operation {
         Operation::Union => "zunionstore",
         Operation::Intersection => "zinterstore",
         Operation::Difference => "zdiffstore",
     };
-    let count = replace(call, &destination, &members, event)?;
+    let was_there = call.txn.load(&destination)?.is_some();
+    let count = zset::combine_into(&mut call.txn, &destination, operation, sources, options.aggregate)?;
+    if count > 0 {
+        call.txn.note(Events::ZSET, event, &destination);
+    } else if was_there {
+        call.txn.note(Events::GENERIC, "del", &destination);
+    }
     reply.integer(count as i64);
     Ok(())
 }
