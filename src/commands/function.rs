@@ -4,7 +4,7 @@
 //! FLUSH and RESTORE replace that map, alone in the keyspace (`Flag::Gate`), in one batch like any write. FCALL takes the map as it
 //! is; its function is compiled by the first call on each thread (`script::Functions`), and runs as a script does (`script_host`).
 
-use super::script_host::{CommandHost, LUA_BYTES_MAX, check_flags};
+use super::script_host::{CommandHost, LUA_BYTES_MAX, WordList, check_flags};
 use crate::base::clock::Clock;
 use crate::base::glob::glob_match;
 use crate::base::number::parse_i64;
@@ -159,13 +159,11 @@ fn call_function(call: &mut Call<'_>, reply: &mut Reply<'_>, is_read_only: bool)
     }
     let Ok(count) = usize::try_from(count) else { return fail("ERR Number of keys can't be negative") };
     let is_read_only = check_flags(call, Some(Flags::from_bits(function.flags)), is_read_only)?;
-    let keys: Vec<_> = words.slice(0, count).iter().collect();
-    let args: Vec<_> = words.skip(count).iter().collect();
-    let code = &loaded.library.code;
-    let Ok(shebang) = Shebang::parse(code) else { return fail("ERR Function not found") };
-    let callee = Callee { library: loaded.id, body: &code[shebang.body_start..], name: &function.name };
+    let keys: WordList<'_> = words.slice(0, count).iter().collect();
+    let args: WordList<'_> = words.skip(count).iter().collect();
+    let callee = Callee { library: loaded.id, code: &loaded.library.code, name: &function.name };
     let is_current = |id| libraries.iter().any(|other| other.id == id);
-    let mut host = CommandHost::new(call, Some(&function.name), is_read_only);
+    let mut host = CommandHost::new(call, Some(&function.name), words.slice(0, count), is_read_only);
     let ended = FUNCTIONS
         .with_borrow_mut(|engine| engine.call(&callee, (&keys, &args), &is_current, &mut host, reply));
     host.end(ended)

@@ -2,7 +2,7 @@
 //!
 //! Each thread has an interpreter of its own; the texts are shared.
 
-use super::script_host::{CommandHost, LUA_BYTES_MAX, check_flags};
+use super::script_host::{CommandHost, LUA_BYTES_MAX, WordList, check_flags};
 use crate::base::number::parse_i64;
 use crate::dispatch::keyspec::KeySpec;
 use crate::dispatch::running::Kill;
@@ -163,18 +163,18 @@ fn run_named(call: &mut Call<'_>, reply: &mut Reply<'_>, read_only: bool) -> Out
     }
 }
 
-fn run(
-    call: &mut Call<'_>,
+fn run<'c>(
+    call: &mut Call<'c>,
     reply: &mut Reply<'_>,
     script: &Script,
-    (keys, args): (Args<'_>, Args<'_>),
+    (keys, args): (Args<'c>, Args<'c>),
     is_read_only: bool,
 ) -> Outcome {
     let flags = script.declares_flags().then(|| script.flags());
     let is_read_only = check_flags(call, flags, is_read_only)?;
-    let (keys, args): (Vec<_>, Vec<_>) = (keys.iter().collect(), args.iter().collect());
-    let mut host = CommandHost::new(call, None, is_read_only);
-    let ended = ENGINE.with_borrow_mut(|engine| engine.run(script, &keys, &args, &mut host, reply));
+    let (key_words, arg_words): (WordList<'_>, WordList<'_>) = (keys.iter().collect(), args.iter().collect());
+    let mut host = CommandHost::new(call, None, keys, is_read_only);
+    let ended = ENGINE.with_borrow_mut(|engine| engine.run(script, &key_words, &arg_words, &mut host, reply));
     host.end(ended)
 }
 

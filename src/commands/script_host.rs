@@ -13,14 +13,20 @@ use crate::dispatch::running::{RunningFunction, RunningScript};
 use crate::dispatch::spec::Flag::{self, NoScript, ReadOnly};
 use crate::encoding::row::Position;
 use crate::keyspace::{Error, Mode, Outcome, Savepoint, Stop, StripeId, fail};
-use crate::resp::{OwnedArgs, Proto, Reply};
+use crate::resp::args::ArgRange;
+use crate::resp::{Args, OwnedArgs, Proto, Reply};
 use crate::script::{self, Flags, Host, LogLevel};
 use crate::session::Effect;
+use smallvec::SmallVec;
+use std::cell::Cell;
 
 /// Lua's data on one thread, bytes: that of scripts, and as much again for functions.
 pub const LUA_BYTES_MAX: usize = 256 << 20;
 /// A script that takes longer leaves the worker for the pool, microseconds.
 const WORKER_US_MAX: u64 = 3_000;
+
+/// The keys or the arguments of a script.
+pub type WordList<'a> = SmallVec<[&'a [u8]; 8]>;
 
 /// Whether what a script or a function has declared lets it run now; and whether it must not write. A script may have declared
 /// nothing.
@@ -37,10 +43,51 @@ pub fn check_flags(call: &Call<'_>, flags: Option<Flags>, is_read_only: bool) ->
     Ok(is_read_only || !may_write)
 }
 
+/// Of so many declared keys it is looked whether a command uses them; locking a key that is locked does no harm.
+const DECLARED_KEYS_COMPARED_MAX: usize = 8;
+/// A buffer for words that has grown beyond this is given back, bytes.
+const KEPT_BYTES_MAX: usize = 64 << 10;
+
+thread_local! {
+    /// The buffer that the next script begins with.
+    static WORDS: Cell<Words> = const { Cell::new(Words { bytes: Vec::new(), ranges: Vec::new() }) };
+}
+
+/// The words of a command, one after the other.
+#[derive(Default)]
+struct Words {
+    bytes: Vec<u8>,
+    ranges: Vec<ArgRange>,
+}
+
+impl Words {
+    fn set(&mut self, words: &[&[u8]]) {
+        if self.bytes.capacity() > KEPT_BYTES_MAX {
+            *self = Words::default();
+        }
+        self.bytes.clear();
+        self.ranges.clear();
+        for word in words {
+            self.ranges.push(ArgRange::new(self.bytes.len(), word.len()));
+            self.bytes.extend_from_slice(word);
+        }
+    }
+
+    fn args(&self) -> Args<'_> {
+        Args::new(&self.bytes, &self.ranges)
+    }
+}
+
 /// Runs what a script asks for as commands of the script's own transaction.
 pub struct CommandHost<'h, 'c> {
     call: &'h mut Call<'c>,
     began_us: u64,
+    /// The clock as it was last looked at.
+    now_us: u64,
+    /// The keys it has declared.
+    keys: Args<'c>,
+    /// The words of the command that it calls, in a buffer that is used again.
+    words: Words,
     /// Where SCRIPT KILL finds it, when it is not on a worker.
     running: RunningScript<'h>,
     is_read_only: bool,
@@ -54,7 +101,12 @@ pub struct CommandHost<'h, 'c> {
 
 impl<'h, 'c> CommandHost<'h, 'c> {
     /// The host of a script, or of a function of this name.
-    pub fn new(call: &'h mut Call<'c>, function: Option<&[u8]>, is_read_only: bool) -> CommandHost<'h, 'c> {
+    pub fn new(
+        call: &'h mut Call<'c>,
+        function: Option<&[u8]>,
+        keys: Args<'c>,
+        is_read_only: bool,
+    ) -> CommandHost<'h, 'c> {
         let node: &'h Node = call.node;
         let began_us = node.clock.mono_us();
         let running = if call.txn.mode() == Mode::Worker {
@@ -71,6 +123,9 @@ impl<'h, 'c> CommandHost<'h, 'c> {
         CommandHost {
             call,
             began_us,
+            now_us: began_us,
+            keys,
+            words: WORDS.take(),
             running,
             is_read_only,
             stop: None,
@@ -81,7 +136,8 @@ impl<'h, 'c> CommandHost<'h, 'c> {
     }
 
     /// What the end of the run means for the command.
-    pub fn end(self, ended: script::Outcome) -> Outcome {
+    pub fn end(mut self, ended: script::Outcome) -> Outcome {
+        WORDS.set(std::mem::take(&mut self.words));
         if self.is_killed {
             self.call.txn.rewind(&self.before);
             self.call.effects.truncate(self.effects_len);
@@ -112,8 +168,7 @@ impl<'h, 'c> CommandHost<'h, 'c> {
         None
     }
 
-    fn run_command(&mut self, words: &OwnedArgs, proto: Proto, out: &mut Vec<u8>) -> Outcome {
-        let args = words.args();
+    fn run_command(&mut self, args: Args<'_>, proto: Proto, out: &mut Vec<u8>) -> Outcome {
         let mut reply = Reply::new(out, proto);
         let node = self.call.node;
         let Ok(entry) = node.table.find(args) else {
@@ -138,10 +193,14 @@ impl<'h, 'c> CommandHost<'h, 'c> {
             return Err(Stop::Heavy);
         }
         for key in spec.lock_keys(args) {
-            let position = Position::of_key(node.keyspace.seed(), args.at(key.index as usize));
-            self.call.txn.reach(StripeId::of(position))?;
+            let name = args.at(key.index as usize);
+            // What it has declared is locked.
+            if !self.keys.iter().take(DECLARED_KEYS_COMPARED_MAX).any(|declared| declared == name) {
+                let position = Position::of_key(node.keyspace.seed(), name);
+                self.call.txn.reach(StripeId::of(position))?;
+            }
         }
-        let began_us = node.clock.mono_us();
+        let began_us = self.now_us;
         let start = reply.len();
         let quiet = self.call.session.no_touch;
         let mut nested = self.call.nest(args);
@@ -162,7 +221,8 @@ impl<'h, 'c> CommandHost<'h, 'c> {
             }
         }
         let error = error_in(reply.written().get(start..).unwrap_or_default());
-        let duration_us = node.clock.mono_us().saturating_sub(began_us);
+        self.now_us = node.clock.mono_us();
+        let duration_us = self.now_us.saturating_sub(began_us);
         self.call.effects.push(Effect::Ran { command: entry.index, duration_us, error });
         self.call.note_if_slow_in_script(entry, args, duration_us);
         Ok(())
@@ -172,7 +232,11 @@ impl<'h, 'c> CommandHost<'h, 'c> {
 impl Host for CommandHost<'_, '_> {
     fn call(&mut self, words: &[&[u8]], proto: Proto, out: &mut Vec<u8>) -> Result<(), script::Stop> {
         self.tick()?;
-        match self.run_command(&OwnedArgs::from_slices(words), proto, out) {
+        let mut buffer = std::mem::take(&mut self.words);
+        buffer.set(words);
+        let ran = self.run_command(buffer.args(), proto, out);
+        self.words = buffer;
+        match ran {
             Ok(()) => Ok(()),
             Err(stop) => self.stop(stop),
         }
@@ -183,7 +247,8 @@ impl Host for CommandHost<'_, '_> {
             self.is_killed = true;
             return Err(script::Stop::Kill);
         }
-        let took_us = self.call.node.clock.mono_us().saturating_sub(self.began_us);
+        self.now_us = self.call.node.clock.mono_us();
+        let took_us = self.now_us.saturating_sub(self.began_us);
         match self.call.txn.mode() {
             Mode::Worker if took_us > WORKER_US_MAX => self.stop(Stop::Heavy),
             // It may go round for ever, for what it sees need not fit together; it was only to warm rows.

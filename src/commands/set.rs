@@ -371,10 +371,9 @@ fn show(call: &mut Call<'_>, reply: &mut Reply<'_>, operation: Operation) -> Out
 
 fn keep(call: &mut Call<'_>, reply: &mut Reply<'_>, operation: Operation) -> Outcome {
     let sources = load_sources(call, 2, call.args.len() - 2)?;
-    let (members, form) = set::combine(&mut call.txn, operation, &sources)?;
     let key = call.key(1);
-    set::store(&mut call.txn, &key, &members, form)?;
-    reply.integer(members.len() as i64);
+    let count = set::combine_into(&mut call.txn, &key, operation, &sources)?;
+    reply.integer(count as i64);
     Ok(())
 }
 

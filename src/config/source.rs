@@ -6,6 +6,7 @@
 
 use super::value::quote;
 use crate::base::glob::glob_match;
+use crate::base::words;
 use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -114,84 +115,10 @@ pub fn read_whole(input: &mut dyn Read) -> io::Result<String> {
     Ok(text)
 }
 
-/// Splits a line into words; nothing if its quotes do not match, or a word is not UTF-8.
+/// The words of a line; nothing if its quotes do not match, or a word is not UTF-8.
 pub fn split_words(line: &str) -> Option<Vec<String>> {
-    let mut rest = line.as_bytes();
-    let mut words = Vec::new();
-    loop {
-        rest = rest.trim_ascii_start();
-        if rest.is_empty() {
-            return Some(words);
-        }
-        let mut word = Vec::new();
-        while let [first, tail @ ..] = rest {
-            rest = match first {
-                b' ' | b'\t' | b'\n' | b'\r' | 0 => break,
-                b'"' => read_double_quoted(tail, &mut word)?,
-                b'\'' => read_single_quoted(tail, &mut word)?,
-                byte => {
-                    word.push(*byte);
-                    tail
-                }
-            };
-        }
-        // A NUL ends a line, as in C.
-        if rest.first() == Some(&0) {
-            rest = &[];
-        }
-        words.push(String::from_utf8(word).ok()?);
-    }
-}
-
-/// Reads up to the closing quote, and answers what follows it.
-fn read_double_quoted<'t>(mut rest: &'t [u8], word: &mut Vec<u8>) -> Option<&'t [u8]> {
-    loop {
-        rest = match rest {
-            [b'\\', b'x', high, low, tail @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
-                let digit = |byte: &u8| char::from(*byte).to_digit(16).unwrap_or(0) as u8;
-                word.push(digit(high) << 4 | digit(low));
-                tail
-            }
-            [b'\\', escaped, tail @ ..] => {
-                word.push(match escaped {
-                    b'n' => b'\n',
-                    b'r' => b'\r',
-                    b't' => b'\t',
-                    b'b' => 8,
-                    b'a' => 7,
-                    other => *other,
-                });
-                tail
-            }
-            [b'"', tail @ ..] => return ends_word(tail).then_some(tail),
-            [byte, tail @ ..] => {
-                word.push(*byte);
-                tail
-            }
-            [] => return None,
-        };
-    }
-}
-
-fn read_single_quoted<'t>(mut rest: &'t [u8], word: &mut Vec<u8>) -> Option<&'t [u8]> {
-    loop {
-        rest = match rest {
-            [b'\\', b'\'', tail @ ..] => {
-                word.push(b'\'');
-                tail
-            }
-            [b'\'', tail @ ..] => return ends_word(tail).then_some(tail),
-            [byte, tail @ ..] => {
-                word.push(*byte);
-                tail
-            }
-            [] => return None,
-        };
-    }
-}
-
-fn ends_word(rest: &[u8]) -> bool {
-    rest.first().is_none_or(|byte| byte.is_ascii_whitespace() || *byte == 0)
+    let words = words::split_words(line.as_bytes()).ok()?;
+    words.into_iter().map(|word| String::from_utf8(word).ok()).collect()
 }
 
 /// The files that the path of an `include` names, sorted. A path without wildcards is answered whether it is there or not.

@@ -302,7 +302,7 @@ fn run_in_group(
     match call_handler(node, request, txn, out) {
         Ok(finished) => {
             let Call { effects, shown, .. } = finished.call;
-            let urgent = !effects.is_empty() || group.is_urgent(keyspace, &since);
+            let urgent = effects.iter().any(Effect::acts) || group.is_urgent(keyspace, &since);
             let pending = group.leave(keyspace, &taken, &since);
             group.show(&node.monitors, shown);
             let failed = out.get(start) == Some(&b'-');

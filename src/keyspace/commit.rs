@@ -114,6 +114,7 @@ impl Txn<'_> {
         let guard = AbortOnPanic;
         self.apply(&consequences, sequence);
         drop(guard);
+        self.scratch.intents.clear();
         let changed = self.scratch.changes.len();
         Ok(Committed { sequence: self.scratch.sequence.max(sequence), changed })
     }
@@ -165,6 +166,9 @@ impl Txn<'_> {
         }
         mark_exiles(batch, db, &olds, &news);
         let lives = |place: &Place| news.iter().any(|(other, _)| other == place);
+        for intent in self.scratch.intents.iter().filter(|intent| lives(&intent.dead.place)) {
+            batch.delete(db, Family::Gc, &intent.dead.row());
+        }
         all.stillborn.extend(self.scratch.made.iter().filter(|place| !lives(place)).copied());
         Ok(all)
     }

@@ -4,13 +4,19 @@
 //! every later read of the neighbourhood a little. When its rows are gone its `gc` row goes, and the dead set forgets it.
 //! A dead namespace is removed by range tombstones between its exiles (see encoding/gc). Runs on the pool, holds no lock: nobody
 //! can reach what is dead. Versions are never used twice.
+//!
+//! A collection that is being built (see `building`) has a `gc` row, too, and is not dead. Its version is in `Progress::building` from
+//! before that row is written until after the commit that removes the row. So who finds a row, then finds its version not in the list,
+//! and then finds the row still there, has found something dead.
 
 use super::Keyspace;
 use super::error::{Outcome, Stop};
 use crate::encoding::Family;
 use crate::encoding::gc::{DeadCollection, GcRow, exile_row, exiles_of};
-use crate::encoding::row::{Namespace, Place, RowKey, namespace_end};
+use crate::encoding::row::{Namespace, Place, RowKey, Version, namespace_end};
 use crate::store::{Batch, Db, Direction, Tier, WriteError};
+use ahash::AHashSet;
+use parking_lot::Mutex;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -26,12 +32,29 @@ const ROUND_MAX: usize = 256;
 pub struct Progress {
     waiting: AtomicBool,
     rows_removed: AtomicU64,
+    building: Mutex<AHashSet<Version>>,
 }
 
 impl Progress {
     /// Something has died.
     pub(super) fn notice(&self) {
         self.waiting.store(true, Ordering::Release);
+    }
+
+    /// Rows of this version are about to be written, and a `gc` row.
+    pub(super) fn begin_build(&self, version: Version) {
+        self.building.lock().insert(version);
+    }
+
+    /// The version has a head and no `gc` row by now, or is dead.
+    pub(super) fn end_build(&self, version: Version) {
+        self.building.lock().remove(&version);
+        self.notice();
+    }
+
+    /// Whether a version is being built.
+    pub(super) fn is_being_built(&self, version: Version) -> bool {
+        self.building.lock().contains(&version)
     }
 }
 
@@ -61,7 +84,10 @@ impl Keyspace {
         let more = queue.len() == ROUND_MAX;
         for (row, dead) in queue {
             match dead {
-                GcRow::Collection(dead) => self.remove_collection(db, &row, &dead)?,
+                GcRow::Collection(dead) if self.is_dead(db, &row, dead.place.version)? => {
+                    self.remove_collection(db, &row, &dead)?;
+                }
+                GcRow::Collection(_) => {}
                 GcRow::Namespace(namespace) => self.remove_namespace(db, &row, namespace)?,
                 GcRow::Exile(_) => {}
             }
@@ -70,6 +96,11 @@ impl Keyspace {
             self.gc.notice();
         }
         Ok(more)
+    }
+
+    /// Whether what a `gc` row names has no head: see the file's head.
+    fn is_dead(&self, db: &Db, row: &RowKey, version: Version) -> Outcome<bool> {
+        Ok(!self.gc.is_being_built(version) && db.newest(Tier::Disk).get(Family::Gc, row)?.is_some())
     }
 
     fn remove_collection(&self, db: &Db, row: &RowKey, dead: &DeadCollection) -> Outcome {

@@ -6,6 +6,7 @@
 //! Lock order: gate, stripes (ascending), then the mutexes of watches, waiters and the hot tier's shards, which are innermost and
 //! never held together. No lock is held across a wait on a worker.
 
+mod building;
 mod commit;
 mod databases;
 mod error;
@@ -27,6 +28,7 @@ mod tuning;
 mod txn;
 mod watch;
 
+pub use building::Build;
 pub use commit::Committed;
 pub use databases::{Database, DatabaseMap, Writer};
 pub use error::{Error, Outcome, Stop, TimeoutReply, Wait, fail};
@@ -46,7 +48,7 @@ pub use crate::store::Direction;
 use crate::base::clock::Clock;
 use crate::base::random::fill_entropy;
 use crate::encoding::gc::GcRow;
-use crate::encoding::row::{HashSeed, Namespace, RowKey, Version};
+use crate::encoding::row::{HashSeed, Namespace, RowKey};
 use crate::encoding::system::{
     COUNTER_PREFIX, Count, DATABASE_PREFIX, FORMAT_ROW, NAMESPACE_ROW, SEED_ROW, VERSION_ROW,
     split_counter_row, split_database_row,
@@ -84,7 +86,7 @@ pub struct Keyspace {
     tuning: Tuning,
     figures: Figures,
     expiry: expiry::Progress,
-    gc: gc::Progress,
+    gc: Arc<gc::Progress>,
     clock: Clock,
     next_version: AtomicU64,
     next_namespace: AtomicU32,
@@ -149,7 +151,8 @@ impl Keyspace {
         database_count: u32,
         workers: usize,
     ) -> Result<Keyspace, OpenError> {
-        let rows = store.with_db(|db| read_system(db, &store, database_count))??;
+        let gc = Arc::<gc::Progress>::default();
+        let rows = store.with_db(|db| read_system(db, &store, &gc, database_count))??;
         let keyspace = Keyspace {
             hot,
             seed: rows.seed,
@@ -163,7 +166,7 @@ impl Keyspace {
             tuning: Tuning::default(),
             figures: Figures::default(),
             expiry: expiry::Progress::default(),
-            gc: gc::Progress::default(),
+            gc,
             clock,
             next_version: AtomicU64::new(rows.next_version),
             next_namespace: AtomicU32::new(rows.next_namespace),
@@ -200,7 +203,7 @@ impl Keyspace {
     /// Rebuilds what memory holds of the disk after a reopen, alone in the keyspace. Waiters look again, watches are broken.
     pub fn rebuild(&self, _alone: &Alone<'_>) -> Result<(), OpenError> {
         let count = self.databases().len() as u32;
-        let rows = self.store.with_db(|db| read_system(db, &self.store, count))??;
+        let rows = self.store.with_db(|db| read_system(db, &self.store, &self.gc, count))??;
         self.hot.clear();
         self.databases.store(Arc::new(rows.databases));
         self.libraries.store(Arc::new(rows.libraries));
@@ -329,7 +332,12 @@ impl Keyspace {
 }
 
 /// Reads (in a new folder: writes) the rows of the system family and leases versions; fills the dead set from `gc`.
-fn read_system(db: &Db, store: &Store, database_count: u32) -> Result<SystemRows, OpenError> {
+fn read_system(
+    db: &Db,
+    store: &Store,
+    gc: &gc::Progress,
+    database_count: u32,
+) -> Result<SystemRows, OpenError> {
     let view = db.newest(Tier::Disk);
     let mut batch = Batch::default();
     let number = |row: &[u8]| -> Result<Option<u32>, ReadError> {
@@ -360,9 +368,14 @@ fn read_system(db: &Db, store: &Store, database_count: u32) -> Result<SystemRows
         store.sync_wal()?;
     }
     let databases = read_databases(&view, database_count)?;
+<<<<<<< HEAD
+    read_dead(&view, store, gc)?;
+    Ok(SystemRows { seed, databases, next_version, next_namespace })
+=======
     let libraries = Libraries::read(&view)?;
     read_dead(&view, store)?;
     Ok(SystemRows { seed, databases, libraries, next_version, next_namespace })
+>>>>>>> main
 }
 
 fn read_databases(view: &View<'_>, database_count: u32) -> Result<DatabaseMap, OpenError> {
@@ -390,10 +403,12 @@ fn read_databases(view: &View<'_>, database_count: u32) -> Result<DatabaseMap, O
     Ok(databases)
 }
 
-fn read_dead(view: &View<'_>, store: &Store) -> Result<(), OpenError> {
+fn read_dead(view: &View<'_>, store: &Store, gc: &gc::Progress) -> Result<(), OpenError> {
     view.scan(Family::Gc, b"", &[u8::MAX], Direction::Up, |row, value| {
-        if let Ok(GcRow::Collection(dead)) = GcRow::decode(row, value) {
-            let Version(_) = dead.place.version;
+        // A reopened database is read by others before this: what they build is not dead.
+        if let Ok(GcRow::Collection(dead)) = GcRow::decode(row, value)
+            && !gc.is_being_built(dead.place.version)
+        {
             store.dead().insert(dead.place.version, 0);
         }
         Ok::<_, ReadError>(ControlFlow::Continue(()))

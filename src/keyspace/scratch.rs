@@ -4,6 +4,7 @@
 //!
 //! No lock of its own: it belongs to one thread. The stripes that the runs hold are kept with it.
 
+use super::building::Intent;
 use super::databases::Writer;
 use super::gathering::Gathering;
 use super::overlay::{Mark, Overlay};
@@ -37,6 +38,8 @@ pub struct Scratch {
     pub(super) command: u32,
     /// Places the runs have made; those no head points to at the end never reach the disk.
     pub(super) made: Vec<Place>,
+    /// Those of them with rows on disk already.
+    pub(super) intents: Vec<Intent>,
     /// The highest sequence the runs have seen.
     pub(super) sequence: u64,
     pub(super) hits: u32,
@@ -97,6 +100,7 @@ impl Scratch {
         self.state_index.clear();
         self.changes.clear();
         self.made.clear();
+        self.intents.clear();
         self.noted.clear();
         (self.command, self.sequence, self.hits, self.misses) = (0, 0, 0, 0);
         self.buffer.clear();

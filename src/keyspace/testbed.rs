@@ -4,24 +4,31 @@ use super::{Keyspace, Mode, Outcome, RunIdentity, Scratch, Txn};
 use crate::base::clock::Clock;
 use crate::hot::{HotTier, Policy};
 use crate::store::{Store, StoreOptions, Tier};
+use std::path::Path;
 use std::sync::Arc;
 
 /// An empty keyspace with one database, gone when it is dropped.
 pub struct Testbed {
     /// The keyspace.
     pub keyspace: Keyspace,
-    _folder: tempfile::TempDir,
+    _folder: Option<tempfile::TempDir>,
 }
 
 impl Testbed {
     /// Opens one. Its clock stands still.
     pub fn open() -> Testbed {
         let folder = tempfile::tempdir().unwrap();
+        let bed = Testbed::open_at(folder.path());
+        Testbed { _folder: Some(folder), ..bed }
+    }
+
+    /// Opens one in a folder that is the caller's.
+    pub fn open_at(folder: &Path) -> Testbed {
         let clock = Clock::manual(1_000_000);
-        let store = Store::open(folder.path(), StoreOptions::default()).unwrap();
+        let store = Store::open(folder, StoreOptions::default()).unwrap();
         let hot = HotTier::new(1 << 20, Policy::Lru, clock.clone());
         let keyspace = Keyspace::open(Arc::new(store), hot, clock, 1, 1).unwrap();
-        Testbed { keyspace, _folder: folder }
+        Testbed { keyspace, _folder: None }
     }
 
     /// Runs `work` in a transaction of its own and commits it.

@@ -57,6 +57,8 @@ settings! {
     zset_value_bytes_max, set_zset_value_bytes_max: AtomicUsize => usize = 64;
     /// `proto-max-bulk-len`, bytes: the longest string.
     string_bytes_max, set_string_bytes_max: AtomicUsize => usize = 512 << 20;
+    /// Rows of a collection that are written in one batch; a larger one that is made at once is written before its head.
+    batch_rows_max, set_batch_rows_max: AtomicUsize => usize = super::WORKER_STEPS_MAX as usize;
 }
 
 impl Tuning {

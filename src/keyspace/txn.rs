@@ -395,9 +395,18 @@ impl<'k> Txn<'k> {
         self.fetch_stored(family, row)
     }
 
+    /// What a row is read from: what the run itself has built since its snapshot is in none.
+    fn view_of(&self, row: &[u8]) -> View<'k> {
+        let is_built = |place: Place| self.scratch.intents.iter().any(|intent| intent.dead.place == place);
+        if self.scratch.intents.is_empty() || !Place::read(row).is_some_and(is_built) {
+            return self.view;
+        }
+        View { snapshot: None, ..self.view }
+    }
+
     fn fetch_stored(&mut self, family: Family, row: &[u8]) -> Outcome<Option<Arc<[u8]>>> {
         if self.mode == Mode::Heavy {
-            return Ok(self.view.get(family, row)?);
+            return Ok(self.view_of(row).get(family, row)?);
         }
         let hot_key = super::hot_key(family, row);
         let hot = &self.keyspace.hot;
@@ -472,7 +481,7 @@ impl<'k> Txn<'k> {
         mut visit: impl FnMut(&[u8], &[u8]) -> Outcome<ControlFlow<()>>,
     ) -> Outcome {
         if self.scratch.overlay.is_empty() {
-            return self.view.scan(family, lower, upper, direction, visit);
+            return self.view_of(lower).scan(family, lower, upper, direction, visit);
         }
         let mut own = self.scratch.overlay.range(family, lower, upper);
         if direction == Direction::Up {
@@ -484,7 +493,7 @@ impl<'k> Txn<'k> {
             Direction::Down => own > row,
         };
         let mut ended = false;
-        self.view.scan(family, lower, upper, direction, |row, value| {
+        self.view_of(lower).scan(family, lower, upper, direction, |row, value| {
             while let Some(&(own_row, own_value)) = own.last() {
                 if !comes_first(own_row, row) {
                     break;
@@ -726,6 +735,6 @@ impl<'k> Txn<'k> {
 }
 
 /// Refuses keys and elements that a row key cannot hold.
-fn check_len(len: usize) -> Outcome {
+pub(super) fn check_len(len: usize) -> Outcome {
     if len > KEY_LEN_MAX { Err(Error::TooLong(KEY_LEN_MAX).into()) } else { Ok(()) }
 }

@@ -12,7 +12,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::base::number::{is_blank, parse_i64};
+use crate::base::number::parse_i64;
+use crate::base::words::{Unbalanced, next_word};
 use crate::resp::args::{ArgRange, Args};
 
 /// A line (inline request, or the count of a multibulk or bulk) may be this long without its end.
@@ -323,94 +324,14 @@ impl Decoder {
     }
 }
 
-/// Splits a line at blanks; arguments may be quoted, `"..."` with escapes and `'...'` without.
+/// The words of a line, as arguments.
 fn split_inline(line: &[u8], bytes: &mut Vec<u8>, ranges: &mut Vec<ArgRange>) -> Result<(), ProtocolError> {
-    let mut rest = line;
-    loop {
-        let blanks = rest.iter().take_while(|&&b| is_blank(b)).count();
-        rest = &rest[blanks..];
-        if rest.is_empty() {
-            return Ok(());
-        }
-        let start = bytes.len();
-        rest = take_inline_argument(rest, bytes)?;
+    let (mut rest, mut start) = (line, bytes.len());
+    while next_word(&mut rest, bytes).map_err(|Unbalanced| ProtocolError::UnbalancedQuotes)? {
         ranges.push(ArgRange::new(start, bytes.len() - start));
+        start = bytes.len();
     }
-}
-
-/// Unquotes the argument at the beginning of `rest` and answers what follows it. Quotes may begin in
-/// the middle of an argument, but always end it.
-fn take_inline_argument<'a>(mut rest: &'a [u8], bytes: &mut Vec<u8>) -> Result<&'a [u8], ProtocolError> {
-    loop {
-        match *rest {
-            [] | [b' ' | b'\n' | b'\r' | b'\t', ..] => return Ok(rest),
-            [b'"', ref quoted @ ..] => return take_double_quoted(quoted, bytes),
-            [b'\'', ref quoted @ ..] => return take_single_quoted(quoted, bytes),
-            [byte, ref after @ ..] => {
-                bytes.push(byte);
-                rest = after;
-            }
-        }
-    }
-}
-
-fn take_double_quoted<'a>(mut rest: &'a [u8], bytes: &mut Vec<u8>) -> Result<&'a [u8], ProtocolError> {
-    loop {
-        rest = match *rest {
-            [b'"', ref after @ ..] => return closed(after),
-            [b'\\', b'x', high, low, ref after @ ..]
-                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
-            {
-                bytes.push(hex_value(high) << 4 | hex_value(low));
-                after
-            }
-            [b'\\', escaped, ref after @ ..] => {
-                bytes.push(match escaped {
-                    b'n' => b'\n',
-                    b'r' => b'\r',
-                    b't' => b'\t',
-                    b'b' => 8,
-                    b'a' => 7,
-                    other => other,
-                });
-                after
-            }
-            [byte, ref after @ ..] => {
-                bytes.push(byte);
-                after
-            }
-            [] => return Err(ProtocolError::UnbalancedQuotes),
-        };
-    }
-}
-
-fn take_single_quoted<'a>(mut rest: &'a [u8], bytes: &mut Vec<u8>) -> Result<&'a [u8], ProtocolError> {
-    loop {
-        rest = match *rest {
-            [b'\'', ref after @ ..] => return closed(after),
-            [b'\\', b'\'', ref after @ ..] => {
-                bytes.push(b'\'');
-                after
-            }
-            [byte, ref after @ ..] => {
-                bytes.push(byte);
-                after
-            }
-            [] => return Err(ProtocolError::UnbalancedQuotes),
-        };
-    }
-}
-
-/// A closing quote must end its argument.
-fn closed(after: &[u8]) -> Result<&[u8], ProtocolError> {
-    match after.first() {
-        Some(&byte) if !is_blank(byte) => Err(ProtocolError::UnbalancedQuotes),
-        _ => Ok(after),
-    }
-}
-
-fn hex_value(digit: u8) -> u8 {
-    char::from(digit).to_digit(16).unwrap_or(0) as u8
+    Ok(())
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use lru::LruCache;
 
 use crate::resp::Reply;
 use crate::script::host::Host;
-use crate::script::interpreter::{Call, Compiled, Interpreter, Outcome};
+use crate::script::interpreter::{Call, Compiled, Interpreter, Name, Outcome};
 use crate::script::sandbox::Guest;
 use crate::script::source::{Script, Sha};
 
@@ -48,7 +48,7 @@ impl Engine {
     ) -> Outcome {
         match self.ready(script) {
             Ok((interpreter, compiled)) => {
-                let name = &script.sha().hex();
+                let name = Name::Script(script.sha());
                 interpreter.run(&Call { compiled, name, keys, args }, host, reply)
             }
             Err(error) => {

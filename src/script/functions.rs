@@ -9,7 +9,8 @@ use hashbrown::HashMap;
 
 use crate::resp::Reply;
 use crate::script::host::{Host, LogLevel, Stop};
-use crate::script::interpreter::{Call, Compiled, Interpreter, LoadError, Outcome};
+use crate::script::interpreter::{Call, Compiled, Interpreter, LoadError, Name, Outcome};
+use crate::script::library::Shebang;
 use crate::script::register::Registered;
 use crate::script::sandbox::Guest;
 use crate::script::source::Flags;
@@ -37,8 +38,8 @@ pub struct Functions {
 pub struct Callee<'a> {
     /// The loading of its library, never used for another text.
     pub library: u64,
-    /// The library's text, behind its first line.
-    pub body: &'a [u8],
+    /// The library's text, its first line included.
+    pub code: &'a [u8],
     /// The function's name as it was registered.
     pub name: &'a [u8],
 }
@@ -87,7 +88,8 @@ impl Functions {
             }
         };
         let Some(interpreter) = &mut self.interpreter else { return Outcome::Stopped };
-        let outcome = interpreter.run(&Call { compiled, name: callee.name, keys, args }, host, reply);
+        let outcome =
+            interpreter.run(&Call { compiled, name: Name::Function(callee.name), keys, args }, host, reply);
         self.drop_if_full();
         outcome
     }
@@ -121,7 +123,8 @@ impl Functions {
         for (_, functions) in self.loaded.extract_if(|id, _| !is_current(*id)) {
             functions.into_values().for_each(|compiled| interpreter.forget(compiled));
         }
-        let registered = interpreter.load(callee.body, &mut Again(host))?;
+        let line = Shebang::parse(callee.code).map_err(LoadError::Refused)?;
+        let registered = interpreter.load(&callee.code[line.body_start..], &mut Again(host))?;
         let by_name = |function: Registered| (function.name.clone(), function.compiled());
         let functions: HashMap<_, _> = registered.into_iter().map(by_name).collect();
         let found = functions.get(callee.name).copied();

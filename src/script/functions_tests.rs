@@ -43,7 +43,8 @@ impl Host for Counter {
 
 fn call(engine: &mut Functions, host: &mut Counter, id: u64, body: &str, name: &str) -> (Outcome, String) {
     let mut out = Vec::new();
-    let callee = Callee { library: id, body: body.as_bytes(), name: name.as_bytes() };
+    let code = format!("#!lua name=lib\n{body}");
+    let callee = Callee { library: id, code: code.as_bytes(), name: name.as_bytes() };
     let words: (&[&[u8]], &[&[u8]]) = (&[b"key"], &[b"arg", b"2"]);
     let reply = &mut Reply::new(&mut out, Proto::Resp2);
     let outcome = engine.call(&callee, words, &|other| other == id, host, reply);
@@ -151,7 +152,7 @@ fn a_function_without_end_is_ended_by_its_host() {
     let mut host = Counter { stop_at_tick: Some((3, Stop::Kill)), ..Counter::default() };
     let (outcome, reply) = call(&mut engine, &mut host, 1, body, "f");
     assert_eq!(outcome, Outcome::Failed { is_counted: false });
-    assert_eq!(reply, "-ERR Script killed by user with SCRIPT KILL... script: f, on @user_function:1.|");
+    assert_eq!(reply, "-ERR Script killed by user with SCRIPT KILL... script: f, on @user_function:2.|");
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::resp::{Proto, Reply};
 use crate::script::host::{Host, Stop};
 use crate::script::register::Registered;
 use crate::script::sandbox::Guest;
+use crate::script::source::Sha;
 use crate::script::to_resp::{Step, Unwritten, write_result};
 use crate::script::vm::{Run, bytes_at, error_handler, push_bytes, string_at, tick_hook, until_zero};
 use crate::script::{TICK_INSTRUCTIONS, sandbox, shims};
@@ -41,11 +42,18 @@ pub enum Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Compiled(pub c_int);
 
+/// How errors name a script or a function.
+#[derive(Clone, Copy)]
+pub(super) enum Name<'a> {
+    Script(Sha),
+    Function(&'a [u8]),
+}
+
 /// What is to be run.
 pub(super) struct Call<'a> {
     pub compiled: Compiled,
     /// How errors name it.
-    pub name: &'a [u8],
+    pub name: Name<'a>,
     pub keys: &'a [&'a [u8]],
     pub args: &'a [&'a [u8]],
 }
@@ -432,7 +440,15 @@ impl Failure {
         }
     }
 
-    fn write(&self, name: &[u8], reply: &mut Reply<'_>) {
+    fn write(&self, name: Name<'_>, reply: &mut Reply<'_>) {
+        let hex;
+        let name = match name {
+            Name::Function(name) => name,
+            Name::Script(sha) => {
+                hex = sha.hex();
+                &hex[..]
+            }
+        };
         let text = match (&self.place, self.is_plain) {
             (_, true) => [b"ERR Error running script ", name, b", ", &self.text[..]].concat(),
             (Some(place), _) => [&self.text[..], b" script: ", name, b", on ", place, b"."].concat(),

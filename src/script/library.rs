@@ -29,7 +29,7 @@ impl Shebang {
         }
         let invalid = || b"ERR Invalid library metadata".to_vec();
         let end = until_zero(text).iter().position(|&byte| byte == b'\n').ok_or_else(invalid)?;
-        let words = split_words(&text[..end]).ok_or_else(invalid)?;
+        let words = split_words(&text[..end]).map_err(|_| invalid())?;
         let (first, options) = words.split_first().ok_or_else(invalid)?;
         let mut name = None;
         for option in options {

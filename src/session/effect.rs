@@ -141,3 +141,10 @@ pub enum Effect {
     /// DEBUG SLEEP and the like: hold this connection back for so long.
     Sleep(std::time::Duration),
 }
+
+impl Effect {
+    /// Whether somebody may notice when it is applied. Statistics can wait until the group of their command is settled.
+    pub fn acts(&self) -> bool {
+        !matches!(self, Effect::Ran { .. })
+    }
+}

@@ -175,6 +175,21 @@ impl Db {
         self.db.property_int_value_cf(self.family(family), &name).ok().flatten().unwrap_or(0)
     }
 
+    /// Whether some family has at least so many full memtables or files on level 0, or writes are slowed down already.
+    pub(super) fn is_behind(&self, memtables_max: u64, level_0_files_max: u64) -> bool {
+        let slowed = ["is-write-stopped", "actual-delayed-write-rate"];
+        slowed.iter().any(|name| self.family_property(Family::Keys, name) > 0)
+            || Family::ALL.into_iter().any(|family| {
+                self.family_property(family, "num-immutable-mem-table") >= memtables_max
+                    || self.family_level_0_files(family) >= level_0_files_max
+            })
+    }
+
+    fn family_level_0_files(&self, family: Family) -> u64 {
+        let text = self.db.property_value_cf(self.family(family), "rocksdb.num-files-at-level0");
+        text.ok().flatten().and_then(|text| text.parse().ok()).unwrap_or(0)
+    }
+
     /// Table files on each level, summed over the families.
     pub fn level_files(&self) -> [u64; LEVELS] {
         std::array::from_fn(|level| {

@@ -15,12 +15,14 @@ mod direct;
 mod faults;
 mod handle;
 mod open;
+mod pace;
 
 pub use dead::DeadSet;
 pub use direct::KeyReader;
 pub use faults::Faults;
 pub use handle::{Batch, Db, Direction, Snapshot, View, Visit};
 pub use open::StoreOptions;
+pub use pace::Pace;
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;

@@ -7,8 +7,8 @@ use super::handle::Db;
 use super::{Store, Unavailable};
 use crate::encoding::Family;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Options,
-    WriteBufferManager,
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType,
+    DBRecoveryMode, LruCacheOptions, Options, WriteBufferManager,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -50,10 +50,22 @@ pub(super) struct Shared {
 
 use std::sync::atomic::Ordering::Relaxed;
 
+/// A block cache is parted in at most 64, and into parts of at least this many bytes. What is larger than a part is not cached at all:
+/// a file of small rows has a filter of some megabytes, and without it every read reads that from disk.
+const CACHE_PART_BYTES_MIN: usize = 16 << 20;
+
+fn new_cache(bytes: usize) -> Cache {
+    let parts = (bytes / CACHE_PART_BYTES_MIN).clamp(1, 64);
+    let mut options = LruCacheOptions::default();
+    options.set_capacity(bytes);
+    options.set_num_shard_bits(parts.ilog2() as i32);
+    Cache::new_lru_cache_opts(&options)
+}
+
 impl Shared {
     pub(super) fn new(options: &StoreOptions) -> Shared {
         Shared {
-            cache: parking_lot::Mutex::new(Cache::new_lru_cache(options.block_cache_bytes)),
+            cache: parking_lot::Mutex::new(new_cache(options.block_cache_bytes)),
             write_buffers: WriteBufferManager::new_write_buffer_manager(options.write_buffer_bytes, false),
             dead: Arc::new(DeadSet::default()),
             capacity: options.block_cache_bytes.into(),
@@ -141,8 +153,13 @@ fn family_options(family: Family, options: &StoreOptions, shared: &Shared) -> Op
     table.set_cache_index_and_filter_blocks_with_high_priority(true);
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
     match family {
-        Family::Keys | Family::Hash | Family::Set | Family::Member => {
-            table.set_bloom_filter(BLOOM_BITS, false)
+        Family::Keys => table.set_bloom_filter(BLOOM_BITS, false),
+        Family::Hash | Family::Set | Family::Member => {
+            table.set_bloom_filter(BLOOM_BITS, false);
+            // Their rows are small, so their filters large: in pieces, only those in use need memory.
+            table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+            table.set_partition_filters(true);
+            table.set_pin_top_level_index_and_filter(true);
         }
         Family::Chunk => table.set_block_size(32 << 10),
         _ => {}
@@ -186,5 +203,42 @@ impl std::fmt::Debug for Store {
             .field("path", &self.path)
             .field("epoch", &self.epoch())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Batch, Tier};
+
+    #[test]
+    fn a_read_that_has_been_warmed_is_in_memory_however_large_the_filter() {
+        // So many short rows in one file that its filter (16 bits a row) is larger than a shard of a 16 MB cache used to be.
+        const ROWS: u32 = 400_000;
+        let folder = tempfile::tempdir().unwrap();
+        let options = StoreOptions {
+            block_cache_bytes: 16 << 20,
+            write_buffer_bytes: 512 << 20,
+            ..StoreOptions::default()
+        };
+        let store = Store::open(folder.path(), options).unwrap();
+        store
+            .with_db(|db| {
+                for first in (0..ROWS).step_by(10_000) {
+                    let mut batch = Batch::default();
+                    for row in first..first + 10_000 {
+                        batch.put(db, Family::Set, &row.to_be_bytes(), b"");
+                    }
+                    store.write(db, batch, true).unwrap();
+                }
+                db.flush_memtables().unwrap();
+                for row in [0, 1, ROWS / 2, ROWS - 1, ROWS, u32::MAX] {
+                    let found = db.newest(Tier::Disk).get(Family::Set, &row.to_be_bytes()).unwrap().is_some();
+                    assert_eq!(found, row < ROWS);
+                    let warm = db.newest(Tier::Memory).get(Family::Set, &row.to_be_bytes());
+                    assert_eq!(warm.map(|row| row.is_some()).ok(), Some(found), "row {row} is cold again");
+                }
+            })
+            .unwrap();
     }
 }

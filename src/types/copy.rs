@@ -3,13 +3,13 @@
 //! A whole value is its head's bytes, saved again. A spread value gets a new place, and each of its rows is written there: a row
 //! is the place, then what names the element within it, and that second part does not depend on the place.
 //!
-//! A family's rows are read in one scan before the first is written, for the scan and the writes are both the transaction's. Memory
-//! is twice the value's size then; a worker refuses large values and leaves them to the pool.
+//! Rows are read a page at a time, and those of a large value written as they come (`Txn::begin_build`); a worker leaves it to the
+//! pool.
 
+use super::pages::{PAGE_ROWS, Pages};
 use crate::encoding::head::{Body, DataType, Spread};
 use crate::encoding::row::{PLACE_LEN, RowKey};
-use crate::keyspace::{Direction, Key, NewHead, Outcome, Txn};
-use std::ops::ControlFlow;
+use crate::keyspace::{Key, NewHead, Outcome, Txn};
 
 /// Bytes of a big string that count as one step of work.
 const STRING_STEP_BYTES: u64 = 1024;
@@ -38,59 +38,18 @@ fn copy_rows<'s>(
 ) -> Outcome<Spread<'s>> {
     let steps = if data_type == DataType::String { spread.count / STRING_STEP_BYTES } else { spread.count };
     txn.expect_work(steps)?;
-    let place = txn.new_place(to);
+    let mut build = txn.begin_build(to, data_type, steps.saturating_mul(data_type.families().len() as u64));
+    let place = build.place();
+    let mut row = RowKey::from_slice(&place.prefix());
     for &family in data_type.families() {
-        let mut rows = Rows::default();
-        txn.scan(family, &spread.place.prefix(), &spread.place.end(), Direction::Up, |row, value| {
-            rows.push(row.get(PLACE_LEN..).unwrap_or_default(), value);
-            Ok(ControlFlow::Continue(()))
-        })?;
-        let mut row = RowKey::from_slice(&place.prefix());
-        for (element, value) in rows.iter() {
+        let mut pages = Pages::new(family, spread.place, PAGE_ROWS);
+        while let Some((element, value)) = pages.peek(txn)? {
             row.truncate(PLACE_LEN);
             row.extend_from_slice(element);
-            txn.put_element(to, family, &row, value)?;
+            txn.build_row(&mut build, to, family, &row, value)?;
+            pages.advance();
         }
     }
+    txn.end_build(build)?;
     Ok(Spread { place, ..spread })
-}
-
-/// Rows one after the other in one piece of memory.
-#[derive(Default)]
-struct Rows {
-    bytes: Vec<u8>,
-    /// Where each row's element ends and where its value ends.
-    ends: Vec<(usize, usize)>,
-}
-
-impl Rows {
-    fn push(&mut self, element: &[u8], value: &[u8]) {
-        self.bytes.extend_from_slice(element);
-        let element_end = self.bytes.len();
-        self.bytes.extend_from_slice(value);
-        self.ends.push((element_end, self.bytes.len()));
-    }
-
-    fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let mut start = 0;
-        self.ends.iter().map(move |&(element_end, value_end)| {
-            let row = (&self.bytes[start..element_end], &self.bytes[element_end..value_end]);
-            start = value_end;
-            row
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn gathered_rows_come_back_in_order() {
-        let mut rows = Rows::default();
-        rows.push(b"a", b"one");
-        rows.push(b"", b"");
-        rows.push(b"c", b"");
-        assert_eq!(rows.iter().collect::<Vec<_>>(), [(&b"a"[..], &b"one"[..]), (b"", b""), (b"c", b"")]);
-    }
 }

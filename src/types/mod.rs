@@ -6,6 +6,10 @@ pub mod hash;
 pub mod keys;
 pub mod lcs;
 pub mod list;
+mod merge;
+#[cfg(test)]
+mod merge_tests;
+mod pages;
 pub mod pick;
 pub mod positions;
 pub mod scan;

@@ -14,7 +14,7 @@ mod algebra;
 #[cfg(test)]
 mod golden;
 
-pub use algebra::{Operation, combine, count_common};
+pub use algebra::{Operation, combine, combine_into, count_common};
 
 use super::pick::{Picks, pick_from, pick_rows};
 use super::positions;
@@ -306,7 +306,7 @@ pub fn remove<'m>(
 }
 
 /// Makes a key a set of these members, whatever it was; none, and it is no more.
-pub fn store(txn: &mut Txn<'_>, key: &Key, members: &[Vec<u8>], form: Form) -> Outcome {
+fn store(txn: &mut Txn<'_>, key: &Key, members: &[Vec<u8>], form: Form) -> Outcome {
     if members.is_empty() {
         txn.delete(key)?;
         return Ok(());

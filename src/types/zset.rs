@@ -10,10 +10,11 @@
 //! it becomes 0 while the note is 0.
 //!
 //! Read in this order: `change` (ZADD, ZREM), `rows` and `edges` (the spread form), `range` (spans, counts, ranks), `take` (pops and
-//! removed stretches), `combine` (unions and intersections), `walk` (ZSCAN, ZRANDMEMBER).
+//! removed stretches), `build` (large ones made at once), `combine` (unions and intersections), `walk` (ZSCAN, ZRANDMEMBER).
 //!
 //! Operations take the head that the caller has loaded. Locks: the caller's key is locked by its command.
 
+mod build;
 mod change;
 mod combine;
 mod edges;
@@ -23,7 +24,7 @@ mod take;
 mod walk;
 
 pub use change::{Added, Condition, Rule, add, remove};
-pub use combine::{Aggregate, Operation, Source, combine, count_common, load_source};
+pub use combine::{Aggregate, Operation, Source, combine, combine_into, count_common, load_source};
 pub use edges::Side;
 pub use range::{LexBound, LexRange, ScoreRange, Selection, Window, count, rank, visit_selected};
 pub use take::{pop, remove_selected};

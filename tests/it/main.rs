@@ -14,6 +14,7 @@ mod collections;
 mod crash;
 mod differential;
 mod functions;
+mod large_results;
 mod layers;
 mod observe;
 mod protocol;

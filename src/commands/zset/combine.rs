@@ -104,9 +104,8 @@ fn show(call: &mut Call<'_>, reply: &mut Reply<'_>, operation: Operation, comman
 fn store(call: &mut Call<'_>, reply: &mut Reply<'_>, operation: Operation, command: &'static str) -> Outcome {
     let mut sources = load(call, 2, command)?;
     let options = options(call, 3 + sources.len(), operation, Goal::Store, &mut sources)?;
-    let members = zset::combine(&mut call.txn, operation, sources, options.aggregate)?;
     let destination = call.key(1);
-    let count = zset::replace(&mut call.txn, &destination, &members)?;
+    let count = zset::combine_into(&mut call.txn, &destination, operation, sources, options.aggregate)?;
     reply.integer(count as i64);
     Ok(())
 }

@@ -1,22 +1,17 @@
 //! Unions, intersections and differences of sets.
 //!
-//! An intersection walks the smallest set and looks its members up in the others; a difference walks the first. The result is
-//! gathered in memory, so the work grows with the members walked and what is too much for a worker goes to the pool.
+//! An intersection walks the smallest set and looks its members up in the others; a difference walks the first. What is shown is
+//! gathered in memory, so the work grows with the members walked and what is too much for a worker goes to the pool. What is stored
+//! is merged from the sources' rows when they are large, and a large result written as it comes (`Txn::begin_build`).
 
-use super::{Form, contains, for_each, is_integer, len};
-use crate::keyspace::{Outcome, Stored, Txn};
+use super::{Form, contains, for_each, is_integer, len, store};
+use crate::encoding::Family;
+use crate::encoding::head::{Body, DataType, Spread};
+use crate::keyspace::{Build, Key, NewHead, Outcome, Stored, Txn};
+use crate::types::merge::{self, Unscored};
 use ahash::AHashSet;
 
-/// How sets are combined.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Operation {
-    /// In any of them.
-    Union,
-    /// In all of them.
-    Intersection,
-    /// In the first and in no other.
-    Difference,
-}
+pub use crate::types::merge::Operation;
 
 /// Combines sets (a missing one is empty). Gives the members, in Redis' order where Redis has one, and the form that a set stored of
 /// them has.
@@ -41,6 +36,99 @@ pub fn combine(
             Ok((members, form))
         }
     }
+}
+
+/// Stores a combination of sets under a key, whatever it was; no members are no key. Gives how many there are.
+pub fn combine_into(
+    txn: &mut Txn<'_>,
+    key: &Key,
+    operation: Operation,
+    sources: &[Option<Stored>],
+) -> Outcome<u64> {
+    let mut sets: Vec<Option<&Stored>> = sources.iter().map(Option::as_ref).collect();
+    let lens: Vec<u64> = sources.iter().flatten().map(len).collect::<Outcome<_>>()?;
+    let work = match operation {
+        Operation::Union => merge::members(&sets)?,
+        Operation::Difference => lens.first().map_or(0, |first| first.saturating_mul(sets.len() as u64)),
+        Operation::Intersection if lens.len() < sets.len() => 0,
+        Operation::Intersection => {
+            lens.iter().min().map_or(0, |least| least.saturating_mul(sets.len() as u64))
+        }
+    };
+    if work <= txn.keyspace().tuning().batch_rows_max() as u64 {
+        let (members, form) = combine(txn, operation, sources)?;
+        store(txn, key, &members, form)?;
+        return Ok(members.len() as u64);
+    }
+    txn.expect_work(work)?;
+    if operation == Operation::Intersection {
+        sets.sort_by_cached_key(|set| set.map_or(0, |set| len(set).unwrap_or(0)));
+    }
+    let mut target = Target::new(key, operation);
+    merge::merge(txn, operation, &sets, &Unscored, &mut |txn, member, _| target.add(txn, member))?;
+    target.save(txn)
+}
+
+/// The result of a large operation: gathered until it is large itself, then written as it comes.
+struct Target<'k> {
+    key: &'k Key,
+    operation: Operation,
+    members: Vec<Vec<u8>>,
+    build: Option<Build>,
+    count: u64,
+    form: Form,
+    longest: usize,
+    all_integers: bool,
+}
+
+impl Target<'_> {
+    fn new(key: &Key, operation: Operation) -> Target<'_> {
+        let form = if operation == Operation::Intersection { Form::Listpack } else { Form::Intset };
+        let members = Vec::new();
+        Target { key, operation, members, build: None, count: 0, form, longest: 0, all_integers: true }
+    }
+
+    fn add(&mut self, txn: &mut Txn<'_>, member: &[u8]) -> Outcome {
+        let longest = self.longest;
+        self.form = self.form.grown(txn.keyspace().tuning(), member, self.count, || longest);
+        self.longest = longest.max(member.len());
+        self.all_integers = self.all_integers && is_integer(member);
+        self.count += 1;
+        if let Some(build) = &mut self.build {
+            return put(txn, build, self.key, member);
+        }
+        self.members.push(member.to_vec());
+        let rows_max = txn.keyspace().tuning().batch_rows_max();
+        if self.members.len() > rows_max {
+            let mut build = txn.begin_build(self.key, DataType::Set, self.count);
+            for member in std::mem::take(&mut self.members) {
+                put(txn, &mut build, self.key, &member)?;
+            }
+            self.build = Some(build);
+        }
+        Ok(())
+    }
+
+    fn save(self, txn: &mut Txn<'_>) -> Outcome<u64> {
+        let mut form = self.form;
+        let intset_max = txn.keyspace().tuning().set_intset_entries_max() as u64;
+        if self.operation == Operation::Intersection && self.all_integers && self.count <= intset_max {
+            form = Form::Intset;
+        }
+        let Some(build) = self.build else {
+            store(txn, self.key, &in_order(self.members, form), form)?;
+            return Ok(self.count);
+        };
+        let body = Body::Spread(Spread { place: build.place(), count: self.count, extra: b"" });
+        txn.end_build(build)?;
+        txn.save(self.key, NewHead::new(DataType::Set, body).noted(form as u8))?;
+        Ok(self.count)
+    }
+}
+
+fn put(txn: &mut Txn<'_>, build: &mut Build, key: &Key, member: &[u8]) -> Outcome {
+    let row = build.place().field_row(txn.keyspace().seed(), member);
+    txn.build_row(build, key, Family::Set, &row, b"")
 }
 
 /// How many members all sets have, counting no further than `members_max`.

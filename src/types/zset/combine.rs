@@ -3,29 +3,22 @@
 //! Sources come in the order of the command. As in Redis, unions and intersections go through them from the smallest to the largest,
 //! which decides in which order scores are added up. An intersection or difference asks the larger sources for single members, and a
 //! difference goes through a source whole when that is the cheaper way. The result is gathered in memory and sorted by who stores or
-//! shows it; large ones are the pool's.
+//! shows it; large ones are the pool's. What is stored is merged from the sources' rows when they are large.
 
-use super::{OwnedPair, for_each, len, score};
+use super::build::Target;
+use super::{OwnedPair, for_each, len, replace, score};
 use crate::encoding::head::{Body, DataType};
 use crate::encoding::packed::Packed;
 use crate::encoding::score::order_of;
 use crate::keyspace::{Error, Key, Outcome, Stored, Txn};
+use crate::types::merge::{self, Scores};
 use crate::types::set;
 use ahash::AHashMap;
 
 /// A source this many times larger than what is to be looked up is asked member by member.
 const LOOKUP_FACTOR: u64 = 4;
 
-/// What is to be done with the sources.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Operation {
-    /// Members of any.
-    Union,
-    /// Members of all.
-    Intersection,
-    /// Members of the first alone.
-    Difference,
-}
+pub use crate::types::merge::Operation;
 
 /// What becomes of the scores of one member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,6 +123,57 @@ pub fn combine(
     };
     members.sort_by(|a, b| (order_of(a.0), &a.1).cmp(&(order_of(b.0), &b.1)));
     Ok(members)
+}
+
+/// Stores a combination under a key, whatever it was; no members are no key. Gives how many there are.
+pub fn combine_into(
+    txn: &mut Txn<'_>,
+    key: &Key,
+    operation: Operation,
+    mut sources: Vec<Source>,
+    aggregate: Aggregate,
+) -> Outcome<u64> {
+    if operation != Operation::Difference {
+        sort_by_len(&mut sources)?;
+    }
+    let stored: Vec<Option<&Stored>> = sources.iter().map(|source| source.stored.as_ref()).collect();
+    let work = match (operation, sources.first()) {
+        (_, None) => 0,
+        (Operation::Union, _) => merge::members(&stored)?,
+        (_, Some(first)) => first.len()?.saturating_mul(sources.len() as u64),
+    };
+    if work <= txn.keyspace().tuning().batch_rows_max() as u64 {
+        let members = combine(txn, operation, sources, aggregate)?;
+        return replace(txn, key, &members);
+    }
+    txn.expect_work(work)?;
+    let mut target = Target::new(key);
+    let scores =
+        Weighted { operation, aggregate, weights: sources.iter().map(|source| source.weight).collect() };
+    merge::merge(txn, operation, &stored, &scores, &mut |txn, member, score| target.add(txn, score, member))?;
+    target.save(txn)
+}
+
+/// The scores of one combination.
+struct Weighted {
+    operation: Operation,
+    aggregate: Aggregate,
+    weights: Vec<f64>,
+}
+
+impl Scores for Weighted {
+    fn weigh(&self, source: usize, score: f64) -> f64 {
+        match self.operation {
+            Operation::Difference => score,
+            _ => or_zero(self.weights.get(source).unwrap_or(&1.0) * score),
+        }
+    }
+
+    fn take_in(&self, score: f64, source: usize, other: f64) -> f64 {
+        let weighed = self.weights.get(source).unwrap_or(&1.0) * other;
+        let weighed = if self.operation == Operation::Union { or_zero(weighed) } else { weighed };
+        self.aggregate.of(score, weighed)
+    }
 }
 
 fn sort_by_len(sources: &mut Vec<Source>) -> Outcome {

@@ -1,0 +1,164 @@
+//! Large combinations, stored, against the same ones done in memory.
+
+use crate::base::random::Rng;
+use crate::keyspace::testbed::Testbed;
+use crate::keyspace::{Key, Outcome, Stored, Txn};
+use crate::types::zset::{Aggregate, Condition, Rule};
+use crate::types::{copy, set, zset};
+
+const OPERATIONS: [set::Operation; 3] =
+    [set::Operation::Union, set::Operation::Intersection, set::Operation::Difference];
+
+fn add_set(txn: &mut Txn<'_>, key: &Key, members: &[String]) -> Outcome {
+    let stored = set::load(txn, key)?;
+    set::add(txn, key, stored.as_ref(), members.iter().map(|member| member.as_bytes())).map(drop)
+}
+
+fn add_zset(txn: &mut Txn<'_>, key: &Key, members: &[(f64, String)]) -> Outcome {
+    let stored = zset::load(txn, key)?;
+    let rule = Rule { condition: Condition::Any, only: None, increments: false };
+    let pairs = members.iter().map(|(score, member)| (*score, member.as_bytes()));
+    zset::add(txn, key, stored.as_ref(), rule, pairs).map(drop)
+}
+
+/// All members of a key in a comparable form, with OBJECT ENCODING's word and the count of the head.
+fn content(txn: &mut Txn<'_>, key: &Key) -> Outcome<(Vec<String>, String, u64)> {
+    let mut members = Vec::new();
+    let text = |member: &[u8]| String::from_utf8_lossy(member).into_owned();
+    let Some(stored) = txn.load(key)? else { return Ok((members, String::new(), 0)) };
+    if set::load(txn, key).is_ok() {
+        set::for_each(txn, &stored, |member| members.push(text(member)))?;
+        members.sort();
+        Ok((members, set::object_encoding(&stored).to_owned(), set::len(&stored)?))
+    } else {
+        zset::for_each(txn, &stored, |member, score| members.push(format!("{score} {}", text(member))))?;
+        for (at, member) in members.iter().enumerate() {
+            let name = member.split_once(' ').unwrap().1;
+            assert!(zset::score(txn, &stored, name.as_bytes())?.is_some(), "member {at} has both rows");
+        }
+        Ok((members, zset::object_encoding(&stored).to_owned(), zset::len(&stored)?))
+    }
+}
+
+/// What a random set of some kind has: none, few, many; numbers, words, long ones.
+fn random_members(rng: &mut Rng) -> Vec<String> {
+    let (len, range) = ([0, 3, 40, 200, 700][rng.below(5) as usize], 1 + rng.below(900));
+    let kind = rng.below(3);
+    let member = |number: u64| match kind {
+        0 => number.to_string(),
+        1 => format!("m{number}"),
+        _ => format!("{number}{}", "x".repeat(number as usize % 90)),
+    };
+    (0..len).map(|_| member(rng.below(range))).collect()
+}
+
+fn load_all(txn: &mut Txn<'_>, keys: &[Key]) -> Outcome<Vec<Option<Stored>>> {
+    keys.iter().map(|key| set::load(txn, key)).collect()
+}
+
+#[test]
+fn sets_merged_row_by_row_are_those_combined_in_memory() {
+    let mut rng = Rng::new(5);
+    for round in 0..60 {
+        let bed = Testbed::open();
+        let names: Vec<String> = (0..1 + rng.below(4)).map(|number| format!("s{number}")).collect();
+        for name in &names {
+            let members = random_members(&mut rng);
+            bed.run(|txn| add_set(txn, &txn.key(0, name.as_bytes()), &members));
+        }
+        for operation in OPERATIONS {
+            let mut stored = [usize::MAX, 30].map(|rows_max| {
+                bed.keyspace.tuning().set_batch_rows_max(rows_max);
+                bed.run(|txn| {
+                    let keys: Vec<Key> = names.iter().map(|name| txn.key(0, name.as_bytes())).collect();
+                    let (sources, to) = (load_all(txn, &keys)?, txn.key(0, b"to"));
+                    let count = set::combine_into(txn, &to, operation, &sources)?;
+                    Ok((count, content(txn, &to)?))
+                })
+            });
+            let [in_memory, merged] = &mut stored;
+            assert_eq!(in_memory, merged, "round {round}: {operation:?}");
+            assert_eq!(merged.0, merged.1.2);
+        }
+    }
+}
+
+#[test]
+fn sorted_sets_merged_row_by_row_are_those_combined_in_memory() {
+    let mut rng = Rng::new(6);
+    for round in 0..60 {
+        let bed = Testbed::open();
+        // As it is with real limits, what is written as it comes is no listpack, which would keep no -0.
+        bed.keyspace.tuning().set_zset_entries_max(20);
+        let names: Vec<String> = (0..1 + rng.below(4)).map(|number| format!("z{number}")).collect();
+        for name in &names {
+            let members = random_members(&mut rng);
+            let is_set = rng.below(4) == 0;
+            let scores = [0.0, -1.5, f64::INFINITY, f64::NEG_INFINITY, 7.0, 0.25];
+            let scored: Vec<(f64, String)> =
+                members.iter().map(|member| (scores[rng.below(6) as usize], member.clone())).collect();
+            bed.run(|txn| {
+                let key = txn.key(0, name.as_bytes());
+                if is_set { add_set(txn, &key, &members) } else { add_zset(txn, &key, &scored) }
+            });
+        }
+        for operation in OPERATIONS {
+            let aggregate = [Aggregate::Sum, Aggregate::Min, Aggregate::Max][rng.below(3) as usize];
+            let weights: Vec<f64> =
+                names.iter().map(|_| [1.0, 0.0, -2.0, 3.0][rng.below(4) as usize]).collect();
+            let stored = [usize::MAX, 30].map(|rows_max| {
+                bed.keyspace.tuning().set_batch_rows_max(rows_max);
+                bed.run(|txn| {
+                    let mut sources = Vec::new();
+                    for (name, weight) in names.iter().zip(&weights) {
+                        let key = txn.key(0, name.as_bytes());
+                        let mut source = zset::load_source(txn, &key)?;
+                        source.weight = *weight;
+                        sources.push(source);
+                    }
+                    let to = txn.key(0, b"to");
+                    let count = zset::combine_into(txn, &to, operation, sources, aggregate)?;
+                    Ok((count, content(txn, &to)?))
+                })
+            });
+            assert_eq!(stored[0], stored[1], "round {round}: {operation:?} {aggregate:?} {weights:?}");
+        }
+    }
+}
+
+#[test]
+fn a_large_sorted_set_made_at_once_can_be_popped_from_both_ends() {
+    let bed = Testbed::open();
+    bed.keyspace.tuning().set_batch_rows_max(50);
+    let members: Vec<(f64, String)> = (0..300).map(|n| (f64::from(n * 37 % 300), format!("m{n}"))).collect();
+    bed.run(|txn| add_zset(txn, &txn.key(0, b"z"), &members));
+    let popped = bed.run(|txn| {
+        let (from, to) = (txn.key(0, b"z"), txn.key(0, b"to"));
+        let source = zset::load_source(txn, &from)?;
+        zset::combine_into(txn, &to, zset::Operation::Union, vec![source], Aggregate::Sum)?;
+        let mut popped = Vec::new();
+        for side in [zset::Side::Low, zset::Side::High] {
+            for _ in 0..3 {
+                let stored = zset::load(txn, &to)?.unwrap();
+                zset::pop(txn, &to, &stored, side, 1, |_, score| popped.push(score))?;
+            }
+        }
+        Ok(popped)
+    });
+    assert_eq!(popped, [0.0, 1.0, 2.0, 299.0, 298.0, 297.0]);
+}
+
+#[test]
+fn a_large_copy_is_the_same_and_stands_alone() {
+    let bed = Testbed::open();
+    bed.keyspace.tuning().set_batch_rows_max(50);
+    let members: Vec<(f64, String)> = (0..900).map(|n| (f64::from(n % 7), format!("m{n}"))).collect();
+    bed.run(|txn| add_zset(txn, &txn.key(0, b"z"), &members));
+    let copied = bed.run(|txn| copy::copy(txn, &txn.key(0, b"z"), &txn.key(0, b"copy"), false));
+    assert!(copied);
+    let all = |name: &[u8]| bed.run(|txn| content(txn, &txn.key(0, name)));
+    let before = all(b"z");
+    bed.run(|txn| txn.delete(&txn.key(0, b"z")));
+    bed.keyspace.gc_round().unwrap();
+    assert_eq!((all(b"copy"), all(b"z").2), (before, 0));
+}
