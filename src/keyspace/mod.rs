@@ -368,14 +368,9 @@ fn read_system(
         store.sync_wal()?;
     }
     let databases = read_databases(&view, database_count)?;
-<<<<<<< HEAD
-    read_dead(&view, store, gc)?;
-    Ok(SystemRows { seed, databases, next_version, next_namespace })
-=======
     let libraries = Libraries::read(&view)?;
-    read_dead(&view, store)?;
+    read_dead(&view, store, gc)?;
     Ok(SystemRows { seed, databases, libraries, next_version, next_namespace })
->>>>>>> main
 }
 
 fn read_databases(view: &View<'_>, database_count: u32) -> Result<DatabaseMap, OpenError> {
