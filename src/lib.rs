@@ -17,5 +17,6 @@ pub mod script;
 pub mod server;
 pub mod session;
 pub mod store;
+pub mod tracking;
 pub mod types;
 pub mod waiters;

@@ -7,6 +7,7 @@
 use super::client_filter::{KillOrder, ListOrder, kill_order, list_order};
 use super::client_line::{Running, write_line};
 use super::client_pause::{client_pause, client_unpause};
+use super::client_tracking;
 use crate::base::number::parse_i64;
 use crate::dispatch::spec::Flag::{Admin, Loading, NoScript, Stale};
 use crate::dispatch::spec::{Group, family};
@@ -24,12 +25,25 @@ pub const COMMANDS: &[Command] = &family([Command::container("client", CLIENT_SU
     .summary("Connections: this one and the others.")]);
 
 const CLIENT_SUBCOMMANDS: &[Command] = &[
+    Command::new("caching", client_tracking::caching)
+        .arity(3)
+        .flags(&[NoScript, Loading, Stale])
+        .group(Group::Connection)
+        .since("6.0.0")
+        .summary("Says whether the keys of the next command are tracked.")
+        .syntax("mode<YES | NO>"),
     Command::new("getname", client_getname)
         .arity(2)
         .flags(&[NoScript, Loading, Stale])
         .group(Group::Connection)
         .since("2.6.9")
         .summary("Tells the connection's name."),
+    Command::new("getredir", client_tracking::getredir)
+        .arity(2)
+        .flags(&[NoScript, Loading, Stale])
+        .group(Group::Connection)
+        .since("6.0.0")
+        .summary("Tells which connection gets the invalidation messages of this one."),
     Command::new("help", client_help)
         .arity(2)
         .flags(&[Loading, Stale])
@@ -115,6 +129,22 @@ const CLIENT_SUBCOMMANDS: &[Command] = &[
         .since("2.6.9")
         .summary("Names the connection.")
         .syntax("connection-name"),
+    Command::new("tracking", client_tracking::tracking)
+        .arity(-3)
+        .flags(&[NoScript, Loading, Stale])
+        .group(Group::Connection)
+        .since("6.0.0")
+        .summary("Turns invalidation messages for cached keys on or off.")
+        .syntax(
+            "status<ON | OFF> [REDIRECT client-id:int] [PREFIX... prefix...] [BCAST] [OPTIN] [OPTOUT] \
+             [NOLOOP]",
+        ),
+    Command::new("trackinginfo", client_tracking::trackinginfo)
+        .arity(2)
+        .flags(&[NoScript, Loading, Stale])
+        .group(Group::Connection)
+        .since("6.2.0")
+        .summary("Tells how this connection's caching is set up."),
     Command::new("unblock", client_unblock)
         .arity(-3)
         .flags(&[Admin, NoScript, Loading, Stale])

@@ -5,7 +5,7 @@
 //! free (`qbuf-free`), and the fixed reply buffer (`rbs rbp`) does not exist: what waits to be sent is `obl`.
 
 use crate::pubsub::Kind;
-use crate::session::{ClientInfo, ClientKind};
+use crate::session::{BROADCASTS, ClientInfo, ClientKind, TRACKS};
 use std::io::Write;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -41,7 +41,8 @@ pub(super) fn write_line(out: &mut Vec<u8>, client: &ClientInfo, now_ms: u64, ru
     let obl = client.output_bytes.load(Relaxed);
     let _ = write!(out, " rbs=0 rbp=0 obl={obl} oll={messages} omem={bytes}");
     let _ = write!(out, " tot-mem={} events=r cmd={command}", client.bytes());
-    let _ = write!(out, " user=default redir=-1 resp={} lib-name=", client.protocol.load(Relaxed));
+    let (redirect, proto) = (client.redirect.load(Relaxed), client.protocol.load(Relaxed));
+    let _ = write!(out, " user=default redir={redirect} resp={proto} lib-name=");
     out.extend_from_slice(&labels.lib_name);
     out.extend_from_slice(b" lib-ver=");
     out.extend_from_slice(&labels.lib_version);
@@ -52,11 +53,15 @@ pub(super) fn write_line(out: &mut Vec<u8>, client: &ClientInfo, now_ms: u64, ru
 
 /// The letters of a connection's state, in Redis' order; N when there are none.
 fn flags(client: &ClientInfo) -> String {
+    let tracking = client.tracking.load(Relaxed);
     let letters = [
         ('O', client.monitors.load(Relaxed)),
         ('P', client.kind() == ClientKind::PubSub),
         ('x', client.queued.load(Relaxed) > 0),
         ('b', client.is_blocked()),
+        ('t', tracking & TRACKS != 0),
+        ('R', client.redirect_broken.load(Relaxed)),
+        ('B', tracking & BROADCASTS != 0),
         ('A', client.is_ended()),
         ('e', client.no_evict.load(Relaxed)),
         ('T', client.no_touch.load(Relaxed)),

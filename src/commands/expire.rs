@@ -7,6 +7,7 @@ use crate::dispatch::keyspec::KeySpec;
 use crate::dispatch::spec::Flag::{Fast, ReadOnly, Write};
 use crate::dispatch::spec::{Group, family};
 use crate::dispatch::{Call, Command};
+use crate::keyspace::events::Events;
 use crate::keyspace::{Error, Outcome, fail};
 use crate::resp::{Args, Reply};
 use crate::types::keys::{self, ExpireCondition};
@@ -122,6 +123,9 @@ fn set(call: &mut Call<'_>, reply: &mut Reply<'_>, name: &'static str, from_ms: 
         .ok_or_else(|| Error::Text(format!("ERR invalid expire time in '{name}' command").into()))?;
     let key = call.key(1);
     let set = keys::expire(&mut call.txn, &key, at_ms, condition)?;
+    if set {
+        call.txn.note(Events::GENERIC, if at_ms > call.txn.now_ms() as i64 { "expire" } else { "del" }, &key);
+    }
     reply.integer(i64::from(set));
     Ok(())
 }
@@ -156,6 +160,9 @@ fn condition(options: Args<'_>) -> Outcome<ExpireCondition> {
 fn persist(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let key = call.key(1);
     let persisted = keys::persist(&mut call.txn, &key)?;
+    if persisted {
+        call.txn.note(Events::GENERIC, "persist", &key);
+    }
     reply.integer(i64::from(persisted));
     Ok(())
 }

@@ -8,6 +8,7 @@ use crate::dispatch::spec::Flag::{DenyOom, Fast, ReadOnly, Write};
 use crate::dispatch::spec::{Group, family};
 use crate::dispatch::{Call, Command};
 use crate::encoding::head::Body;
+use crate::keyspace::events::Events;
 use crate::keyspace::{Error, Outcome, Stored, Txn, fail};
 use crate::resp::{Args, Proto, Reply};
 use crate::types::hash;
@@ -185,7 +186,9 @@ fn set_given(call: &mut Call<'_>, command: &'static str) -> Outcome<u64> {
     }
     let key = call.key(1);
     let stored = hash::load(&mut call.txn, &key)?;
-    hash::set(&mut call.txn, &key, stored.as_ref(), given_pairs(call.args))
+    let added = hash::set(&mut call.txn, &key, stored.as_ref(), given_pairs(call.args))?;
+    call.txn.note(Events::HASH, "hset", &key);
+    Ok(added)
 }
 
 fn hset(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
@@ -206,6 +209,7 @@ fn hsetnx(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let is_new = read_field(&mut call.txn, stored.as_ref(), call.args.at(2), |value| value.is_none())?;
     if is_new {
         hash::set(&mut call.txn, &key, stored.as_ref(), given_pairs(call.args))?;
+        call.txn.note(Events::HASH, "hset", &key);
     }
     reply.integer(i64::from(is_new));
     Ok(())
@@ -324,6 +328,9 @@ fn hdel(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
         Some(stored) => hash::take(&mut call.txn, &key, &stored, call.args.skip(2).iter(), |_| ())?,
         None => 0,
     };
+    if removed > 0 {
+        call.txn.note_removal(Events::HASH, "hdel", &key);
+    }
     reply.integer(removed as i64);
     Ok(())
 }
@@ -345,7 +352,10 @@ fn hgetdel(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     reply.array(fields.len());
     match stored {
         Some(stored) => {
-            hash::take(&mut call.txn, &key, &stored, fields.iter(), |value| write_value(reply, value))?;
+            let take = |value: Option<&[u8]>| write_value(reply, value);
+            if hash::take(&mut call.txn, &key, &stored, fields.iter(), take)? > 0 {
+                call.txn.note_removal(Events::HASH, "hdel", &key);
+            }
         }
         None => fields.iter().for_each(|_| reply.null()),
     }
@@ -364,6 +374,7 @@ fn hincrby(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let text = IntText::new(sum);
     let pair = [(call.args.at(2), text.as_bytes())];
     hash::set(&mut call.txn, &key, stored.as_ref(), pair.into_iter())?;
+    call.txn.note(Events::HASH, "hincrby", &key);
     reply.integer(sum);
     Ok(())
 }
@@ -386,6 +397,7 @@ fn hincrbyfloat(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let text = sum.format_human();
     let pair = [(call.args.at(2), text.as_bytes())];
     hash::set(&mut call.txn, &key, stored.as_ref(), pair.into_iter())?;
+    call.txn.note(Events::HASH, "hincrbyfloat", &key);
     reply.bulk_str(&text);
     Ok(())
 }

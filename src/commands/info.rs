@@ -192,7 +192,7 @@ fn clients(node: &Node, page: &mut Page) {
     page.field("client_recent_max_input_buffer", input);
     page.field("client_recent_max_output_buffer", output);
     page.field("blocked_clients", blocked);
-    page.field("tracking_clients", 0);
+    page.field("tracking_clients", node.tracking.figures().clients);
     page.field("pubsub_clients", listening);
     page.field("watching_clients", watching);
     page.field("total_watched_keys", node.keyspace.watches().len());
@@ -282,6 +282,10 @@ fn stats(node: &Node, page: &mut Page) {
     page.field("pubsub_channels", node.pubsub.count(Kind::Channel));
     page.field("pubsub_patterns", node.pubsub.count(Kind::Pattern));
     page.field("pubsubshard_channels", node.pubsub.count(Kind::Shard));
+    let tracking = node.tracking.figures();
+    page.field("tracking_total_keys", tracking.keys);
+    page.field("tracking_total_items", tracking.readers);
+    page.field("tracking_total_prefixes", tracking.prefixes);
     page.field("latest_fork_usec", 0);
     page.field("total_forks", 0);
     page.field("total_error_replies", node.stats.error_total());

@@ -8,7 +8,8 @@ use crate::dispatch::keyspec::KeySpec;
 use crate::dispatch::spec::Flag::{DenyOom, Fast, ReadOnly, Write};
 use crate::dispatch::spec::{Group, family};
 use crate::dispatch::{Call, Command};
-use crate::keyspace::{Error, Outcome, fail};
+use crate::keyspace::events::Events;
+use crate::keyspace::{Error, Key, Outcome, fail};
 use crate::resp::Reply;
 use crate::types::{copy as copying, keys};
 
@@ -103,7 +104,10 @@ fn del(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let mut removed = 0;
     for index in 1..call.args.len() {
         let key = call.key(index);
-        removed += i64::from(call.txn.delete(&key)?);
+        if call.txn.delete(&key)? {
+            call.txn.note(Events::GENERIC, "del", &key);
+            removed += 1;
+        }
     }
     reply.integer(removed);
     Ok(())
@@ -141,7 +145,9 @@ fn type_of(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
 
 fn rename(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let (from, to) = (call.key(1), call.key(2));
-    keys::rename(&mut call.txn, &from, &to, false)?;
+    if keys::rename(&mut call.txn, &from, &to, false)? {
+        note_rename(call, &from, &to);
+    }
     reply.ok();
     Ok(())
 }
@@ -149,8 +155,18 @@ fn rename(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
 fn renamenx(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let (from, to) = (call.key(1), call.key(2));
     let renamed = keys::rename(&mut call.txn, &from, &to, true)?;
+    if renamed {
+        note_rename(call, &from, &to);
+    }
     reply.integer(i64::from(renamed));
     Ok(())
+}
+
+fn note_rename(call: &mut Call<'_>, from: &Key, to: &Key) {
+    if from.row() != to.row() {
+        call.txn.note(Events::GENERIC, "rename_from", from);
+        call.txn.note(Events::GENERIC, "rename_to", to);
+    }
 }
 
 const SAME_OBJECT: &str = "ERR source and destination objects are the same";
@@ -162,6 +178,10 @@ fn move_key(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     }
     let (from, to) = (call.key(1), call.txn.key(database, call.args.at(1)));
     let moved = keys::move_key(&mut call.txn, &from, &to)?;
+    if moved {
+        call.txn.note(Events::GENERIC, "move_from", &from);
+        call.txn.note(Events::GENERIC, "move_to", &to);
+    }
     reply.integer(i64::from(moved));
     Ok(())
 }
@@ -184,6 +204,9 @@ fn copy(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
         return fail(SAME_OBJECT);
     }
     let copied = copying::copy(&mut call.txn, &from, &to, replace)?;
+    if copied {
+        call.txn.note(Events::GENERIC, "copy_to", &to);
+    }
     reply.integer(i64::from(copied));
     Ok(())
 }

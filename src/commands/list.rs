@@ -6,6 +6,7 @@ use crate::dispatch::keyspec::KeySpec;
 use crate::dispatch::spec::Flag::{DenyOom, Fast, ReadOnly, Write};
 use crate::dispatch::spec::{Group, family};
 use crate::dispatch::{Call, Command};
+use crate::keyspace::events::Events;
 use crate::keyspace::{Error, Outcome, fail};
 use crate::resp::{Args, Reply};
 use crate::types::list::{self, End, Side};
@@ -142,7 +143,9 @@ fn push(call: &mut Call<'_>, reply: &mut Reply<'_>, end: End, creates: bool) -> 
     let key = call.key(1);
     let stored = list::load(&mut call.txn, &key)?;
     let len = if stored.is_some() || creates {
-        list::push(&mut call.txn, &key, stored.as_ref(), end, call.args.skip(2).iter())?
+        let len = list::push(&mut call.txn, &key, stored.as_ref(), end, call.args.skip(2).iter())?;
+        call.txn.note(Events::LIST, if end == End::Front { "lpush" } else { "rpush" }, &key);
+        len
     } else {
         0
     };
@@ -175,6 +178,7 @@ fn ltrim(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     if let Some(stored) = list::load(&mut call.txn, &key)? {
         let kept = element_range(start, stop, list::len(&stored)?);
         list::trim(&mut call.txn, &key, &stored, kept)?;
+        call.txn.note_removal(Events::LIST, "ltrim", &key);
     }
     reply.ok();
     Ok(())
@@ -225,6 +229,7 @@ fn lset(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     // Redis cuts the index to 32 bits here, so that 2^32 means the first element; that is not followed.
     let nth = nth_element(index, list::len(&stored)?).ok_or(Error::IndexOutOfRange)?;
     list::set(&mut call.txn, &key, &stored, nth, call.args.at(3))?;
+    call.txn.note(Events::LIST, "lset", &key);
     reply.ok();
     Ok(())
 }
@@ -242,6 +247,9 @@ fn linsert(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     };
     let (pivot, element) = (call.args.at(3), call.args.at(4));
     let len = list::insert(&mut call.txn, &key, &stored, side, pivot, element)?;
+    if len.is_some() {
+        call.txn.note(Events::LIST, "linsert", &key);
+    }
     reply.integer(len.map_or(-1, |len| len as i64));
     Ok(())
 }
@@ -256,6 +264,9 @@ fn lrem(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let from = if count < 0 { End::Back } else { End::Front };
     let count_max = if count == 0 { u64::MAX } else { count.unsigned_abs() };
     let removed = list::remove(&mut call.txn, &key, &stored, from, count_max, call.args.at(3))?;
+    if removed > 0 {
+        call.txn.note_removal(Events::LIST, "lrem", &key);
+    }
     reply.integer(removed as i64);
     Ok(())
 }

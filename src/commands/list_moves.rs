@@ -10,7 +10,8 @@ use crate::dispatch::spec::Flag::{Blocking, DenyOom, Fast, Write};
 use crate::dispatch::spec::{Group, family};
 use crate::dispatch::{Call, Command};
 use crate::encoding::head::DataType;
-use crate::keyspace::{Error, Outcome, Stop, TimeoutReply, Wait, fail};
+use crate::keyspace::events::Events;
+use crate::keyspace::{Error, Key, Outcome, Stop, Stored, TimeoutReply, Wait, fail};
 use crate::resp::{Args, Reply};
 use crate::types::list::{self, End};
 use std::ops::Range;
@@ -137,7 +138,26 @@ fn pop(call: &mut Call<'_>, reply: &mut Reply<'_>, end: End, command: &'static s
     if let Some(count) = count {
         reply.array(count.min(list::len(&stored)?) as usize);
     }
-    list::pop(&mut call.txn, &key, &stored, end, count.unwrap_or(1), |element| reply.bulk(element))
+    take_elements(call, reply, (&key, &stored), end, count.unwrap_or(1))
+}
+
+/// Takes so many elements and writes them.
+fn take_elements(
+    call: &mut Call<'_>,
+    reply: &mut Reply<'_>,
+    (key, stored): (&Key, &Stored),
+    end: End,
+    count: u64,
+) -> Outcome {
+    list::pop(&mut call.txn, key, stored, end, count, |element| reply.bulk(element))?;
+    if count > 0 {
+        call.txn.note_removal(Events::LIST, popped(end), key);
+    }
+    Ok(())
+}
+
+fn popped(end: End) -> &'static str {
+    if end == End::Front { "lpop" } else { "rpop" }
 }
 
 fn blpop(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
@@ -157,7 +177,7 @@ fn blocking_pop(call: &mut Call<'_>, reply: &mut Reply<'_>, end: End) -> Outcome
         if let Some(stored) = list::load(&mut call.txn, &key)? {
             reply.array(2);
             reply.bulk(call.args.at(index));
-            return list::pop(&mut call.txn, &key, &stored, end, 1, |element| reply.bulk(element));
+            return take_elements(call, reply, (&key, &stored), end, 1);
         }
     }
     wait_or_null_array(call, reply, keys, deadline_ms)
@@ -221,7 +241,7 @@ fn take(call: &mut Call<'_>, reply: &mut Reply<'_>, take: &Take) -> Outcome<bool
             reply.array(2);
             reply.bulk(call.args.at(index));
             reply.array(take.count_max.min(list::len(&stored)?) as usize);
-            list::pop(&mut call.txn, &key, &stored, take.end, take.count_max, |element| reply.bulk(element))?;
+            take_elements(call, reply, (&key, &stored), take.end, take.count_max)?;
             return Ok(true);
         }
     }
@@ -304,6 +324,8 @@ fn move_element(call: &mut Call<'_>, reply: &mut Reply<'_>, from: End, to: End) 
     let (source, destination) = (call.key(1), call.key(2));
     let Some(stored) = list::load(&mut call.txn, &source)? else { return Ok(false) };
     let element = list::relocate(&mut call.txn, (&source, &stored, from), (&destination, to))?;
+    call.txn.note(Events::LIST, if to == End::Front { "lpush" } else { "rpush" }, &destination);
+    call.txn.note_removal(Events::LIST, popped(from), &source);
     reply.bulk(&element);
     Ok(true)
 }

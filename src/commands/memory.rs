@@ -14,6 +14,7 @@ use crate::dispatch::spec::Flag::{Loading, ReadOnly, Stale};
 use crate::dispatch::spec::{Group, family};
 use crate::dispatch::{Call, Command, docs};
 use crate::encoding::Family;
+use crate::keyspace::events::Events;
 use crate::keyspace::{Error, Mode, Outcome, Stop};
 use crate::metrics::process::{Allocated, allocator_report, purge};
 use crate::resp::{Args, Reply};
@@ -80,6 +81,7 @@ fn memory_help(_: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
 fn memory_usage(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let samples = samples(call.args.skip(3))?;
     call.txn.set_quiet(true);
+    call.txn.mute(Events::KEY_MISS);
     let key = call.key(2);
     match call.txn.load(&key)? {
         None => reply.null(),

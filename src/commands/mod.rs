@@ -4,6 +4,7 @@ pub mod client;
 mod client_filter;
 mod client_line;
 mod client_pause;
+mod client_tracking;
 pub mod command;
 pub mod config;
 pub mod connection;

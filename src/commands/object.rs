@@ -9,6 +9,7 @@ use crate::dispatch::spec::{Group, family};
 use crate::dispatch::{Call, Command, docs};
 use crate::encoding::head::DataType;
 use crate::hot::Policy;
+use crate::keyspace::events::Events;
 use crate::keyspace::{Key, Outcome, Stored, fail};
 use crate::resp::Reply;
 use crate::types::{hash, list, set, string, zset};
@@ -72,6 +73,7 @@ const IS_LFU: &str = "ERR An LFU maxmemory policy is selected, idle time not tra
 /// Loads the key of an OBJECT command without a trace; answers null when there is none.
 fn load_quietly(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome<Option<(Key, Stored)>> {
     call.txn.set_quiet(true);
+    call.txn.mute(Events::KEY_MISS);
     let key = call.key(2);
     let stored = call.txn.load(&key)?;
     if stored.is_none() {

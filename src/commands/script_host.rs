@@ -206,6 +206,7 @@ impl<'h, 'c> CommandHost<'h, 'c> {
         let mut nested = self.call.nest(args);
         nested.txn.set_quiet(quiet);
         nested.txn.set_counting(spec.flags.has(ReadOnly));
+        nested.remember_keys(spec);
         let ran = run_apart(&mut nested, handler, &mut reply);
         nested.show_after(entry);
         let Call { effects, shown, txn, .. } = nested;

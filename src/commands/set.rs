@@ -8,6 +8,7 @@ use crate::dispatch::spec::Flag::{DenyOom, Fast, ReadOnly, Write};
 use crate::dispatch::spec::{Group, family};
 use crate::dispatch::{Call, Command};
 use crate::encoding::head::DataType;
+use crate::keyspace::events::Events;
 use crate::keyspace::{Error, Outcome, Stored, fail};
 use crate::resp::Reply;
 use crate::types::pick::Picks;
@@ -183,6 +184,9 @@ fn sadd(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let key = call.key(1);
     let stored = set::load(&mut call.txn, &key)?;
     let added = set::add(&mut call.txn, &key, stored.as_ref(), call.args.skip(2).iter())?;
+    if added > 0 {
+        call.txn.note(Events::SET, "sadd", &key);
+    }
     reply.integer(added as i64);
     Ok(())
 }
@@ -193,6 +197,9 @@ fn srem(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
         Some(stored) => set::remove(&mut call.txn, &key, &stored, call.args.skip(2).iter())?,
         None => 0,
     };
+    if removed > 0 {
+        call.txn.note_removal(Events::SET, "srem", &key);
+    }
     reply.integer(removed as i64);
     Ok(())
 }
@@ -253,7 +260,10 @@ fn smove(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let found = set::contains(&mut call.txn, &source, member)?;
     if found && from.row() != to.row() {
         set::remove(&mut call.txn, &from, &source, [member].into_iter())?;
-        set::add(&mut call.txn, &to, target.as_ref(), [member].into_iter())?;
+        call.txn.note_removal(Events::SET, "srem", &from);
+        if set::add(&mut call.txn, &to, target.as_ref(), [member].into_iter())? > 0 {
+            call.txn.note(Events::SET, "sadd", &to);
+        }
     }
     reply.integer(found.into());
     Ok(())
@@ -286,6 +296,9 @@ fn spop(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
             Ok(())
         })?;
         set::remove(&mut call.txn, &key, &stored, popped.iter().map(Vec::as_slice))?;
+    }
+    if !popped.is_empty() {
+        call.txn.note_removal(Events::SET, "spop", &key);
     }
     match (wanted, popped.first()) {
         (None, Some(member)) => reply.bulk(member),
@@ -370,11 +383,27 @@ fn show(call: &mut Call<'_>, reply: &mut Reply<'_>, operation: Operation) -> Out
 }
 
 fn keep(call: &mut Call<'_>, reply: &mut Reply<'_>, operation: Operation) -> Outcome {
+    call.txn.set_counting(true);
     let sources = load_sources(call, 2, call.args.len() - 2)?;
+    call.txn.set_counting(false);
     let key = call.key(1);
+    let was_there = call.txn.load(&key)?.is_some();
     let count = set::combine_into(&mut call.txn, &key, operation, &sources)?;
+    if count > 0 {
+        call.txn.note(Events::SET, stored_event(operation), &key);
+    } else if was_there {
+        call.txn.note(Events::GENERIC, "del", &key);
+    }
     reply.integer(count as i64);
     Ok(())
+}
+
+fn stored_event(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Intersection => "sinterstore",
+        Operation::Union => "sunionstore",
+        Operation::Difference => "sdiffstore",
+    }
 }
 
 fn sinter(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {

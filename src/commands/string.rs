@@ -8,7 +8,8 @@ use crate::dispatch::spec::Flag::{DenyOom, Fast, ReadOnly, Write};
 use crate::dispatch::spec::{Group, family};
 use crate::dispatch::{Call, Command};
 use crate::encoding::head::{Body, DataType};
-use crate::keyspace::{Error, Outcome, Stored, Txn, fail};
+use crate::keyspace::events::Events;
+use crate::keyspace::{Error, Key, Outcome, Stored, Txn, fail};
 use crate::resp::{Args, Reply};
 use crate::types::string;
 use options::{Lifetime, Of, Unit};
@@ -253,27 +254,38 @@ fn mget(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     Ok(())
 }
 
+/// Loads a string that a command reads before it changes it: a lookup, as INFO counts them.
+fn load_to_read(txn: &mut Txn<'_>, key: &Key) -> Outcome<Option<Stored>> {
+    txn.set_counting(true);
+    let stored = string::load(txn, key);
+    txn.set_counting(false);
+    stored
+}
+
 fn getdel(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let key = call.key(1);
-    let stored = string::load(&mut call.txn, &key)?;
+    let stored = load_to_read(&mut call.txn, &key)?;
     write_optional(&mut call.txn, stored.as_ref(), reply)?;
     if stored.is_some() {
         call.txn.delete(&key)?;
+        call.txn.note(Events::GENERIC, "del", &key);
     }
     Ok(())
 }
 
 fn getset(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let key = call.key(1);
-    let stored = string::load(&mut call.txn, &key)?;
+    let stored = load_to_read(&mut call.txn, &key)?;
     write_optional(&mut call.txn, stored.as_ref(), reply)?;
-    string::set(&mut call.txn, &key, call.args.at(2), None)
+    string::set(&mut call.txn, &key, call.args.at(2), None)?;
+    call.txn.note(Events::STRING, "set", &key);
+    Ok(())
 }
 
 fn getex(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let options = options::parse(call.args.skip(2), Of::Getex)?;
     let key = call.key(1);
-    let Some(stored) = string::load(&mut call.txn, &key)? else {
+    let Some(stored) = load_to_read(&mut call.txn, &key)? else {
         reply.null();
         return Ok(());
     };
@@ -283,13 +295,20 @@ fn getex(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
         Lifetime::Unsaid | Lifetime::Keep => return write_string(&mut call.txn, &stored, reply),
     };
     write_string(&mut call.txn, &stored, reply)?;
-    string::set_expiry(&mut call.txn, &key, &stored, expires_at_ms)
+    string::set_expiry(&mut call.txn, &key, &stored, expires_at_ms)?;
+    match expires_at_ms {
+        Some(_) => note_expiry(&mut call.txn, &key, expires_at_ms),
+        None if stored.expires_at_ms().is_some() => call.txn.note(Events::GENERIC, "persist", &key),
+        None => {}
+    }
+    Ok(())
 }
 
 fn set(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let (key, value) = (call.key(1), call.args.at(2));
     if call.args.len() == 3 {
         string::set(&mut call.txn, &key, value, None)?;
+        call.txn.note(Events::STRING, "set", &key);
         reply.ok();
         return Ok(());
     }
@@ -300,7 +319,9 @@ fn set(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     };
     let keeps = options.lifetime == Lifetime::Keep;
     if options.get || keeps || options.if_missing || options.if_present {
+        call.txn.set_counting(options.get);
         let stored = call.txn.load(&key)?;
+        call.txn.set_counting(false);
         if options.get {
             if stored.as_ref().is_some_and(|stored| stored.data_type() != DataType::String) {
                 return Err(Error::WrongType.into());
@@ -318,11 +339,46 @@ fn set(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
             expires_at_ms = stored.and_then(|stored| stored.expires_at_ms());
         }
     }
-    string::set(&mut call.txn, &key, value, expires_at_ms)?;
+    if keeps {
+        string::set(&mut call.txn, &key, value, expires_at_ms)?;
+        call.txn.note(Events::STRING, "set", &key);
+    } else {
+        set_until(&mut call.txn, &key, value, expires_at_ms)?;
+    }
     if !options.get {
         reply.ok();
     }
     Ok(())
+}
+
+/// Makes a key this string, with its events. A time that is not in the future removes the key.
+fn set_until(txn: &mut Txn<'_>, key: &Key, value: &[u8], expires_at_ms: Option<u64>) -> Outcome {
+    if expires_at_ms.is_some_and(|at_ms| at_ms <= txn.now_ms()) {
+        // As if it had been there for a moment: so it is in Redis.
+        if txn.load(key)?.is_none() {
+            string::set(txn, key, value, None)?;
+        }
+        txn.delete(key)?;
+        txn.note(Events::STRING, "set", key);
+        txn.note(Events::GENERIC, "expire", key);
+        txn.note(Events::EXPIRED, "expired", key);
+        return Ok(());
+    }
+    string::set(txn, key, value, expires_at_ms)?;
+    txn.note(Events::STRING, "set", key);
+    if expires_at_ms.is_some() {
+        txn.note(Events::GENERIC, "expire", key);
+    }
+    Ok(())
+}
+
+/// The event of a new expiry, if there is one.
+fn note_expiry(txn: &mut Txn<'_>, key: &Key, expires_at_ms: Option<u64>) {
+    match expires_at_ms {
+        Some(at_ms) if at_ms <= txn.now_ms() => txn.note(Events::GENERIC, "del", key),
+        Some(_) => txn.note(Events::GENERIC, "expire", key),
+        None => {}
+    }
 }
 
 fn setex(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
@@ -336,7 +392,7 @@ fn psetex(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
 fn set_for(call: &mut Call<'_>, reply: &mut Reply<'_>, unit: Unit, command: &str) -> Outcome {
     let at_ms = options::deadline_ms(unit, call.args.at(2), call.txn.now_ms(), command)?;
     let key = call.key(1);
-    string::set(&mut call.txn, &key, call.args.at(3), Some(at_ms))?;
+    set_until(&mut call.txn, &key, call.args.at(3), Some(at_ms))?;
     reply.ok();
     Ok(())
 }
@@ -346,6 +402,7 @@ fn setnx(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let is_missing = call.txn.load(&key)?.is_none();
     if is_missing {
         string::set(&mut call.txn, &key, call.args.at(2), None)?;
+        call.txn.note(Events::STRING, "set", &key);
     }
     reply.integer(i64::from(is_missing));
     Ok(())
@@ -383,6 +440,7 @@ fn set_pairs(call: &mut Call<'_>) -> Outcome {
     for index in (1..call.args.len()).step_by(2) {
         let key = call.key(index);
         string::set(&mut call.txn, &key, call.args.at(index + 1), None)?;
+        call.txn.note(Events::STRING, "set", &key);
     }
     Ok(())
 }
@@ -397,6 +455,7 @@ fn strlen(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
 fn append(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let key = call.key(1);
     let len = string::append(&mut call.txn, &key, call.args.at(2))?;
+    call.txn.note(Events::STRING, "append", &key);
     reply.integer(len as i64);
     Ok(())
 }
@@ -433,6 +492,9 @@ fn setrange(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let Ok(offset) = u64::try_from(offset) else { return fail("ERR offset is out of range") };
     let key = call.key(1);
     let len = string::set_range(&mut call.txn, &key, offset, call.args.at(3))?;
+    if !call.args.at(3).is_empty() {
+        call.txn.note(Events::STRING, "setrange", &key);
+    }
     reply.integer(len as i64);
     Ok(())
 }
@@ -461,6 +523,7 @@ fn decrby(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
 fn add(call: &mut Call<'_>, reply: &mut Reply<'_>, by: i64) -> Outcome {
     let key = call.key(1);
     let sum = string::increment(&mut call.txn, &key, by)?;
+    call.txn.note(Events::STRING, "incrby", &key);
     reply.integer(sum);
     Ok(())
 }
@@ -468,6 +531,7 @@ fn add(call: &mut Call<'_>, reply: &mut Reply<'_>, by: i64) -> Outcome {
 fn incrbyfloat(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let key = call.key(1);
     let sum = string::increment_float(&mut call.txn, &key, call.args.at(2))?;
+    call.txn.note(Events::STRING, "incrbyfloat", &key);
     reply.bulk_str(&sum);
     Ok(())
 }

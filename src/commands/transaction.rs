@@ -119,6 +119,7 @@ fn exec_one<'c>(call: &mut Call<'c>, args: Args<'c>, reply: &mut Reply<'_>) -> O
     call.txn.next_command();
     call.txn.set_quiet(call.session.no_touch);
     call.txn.set_counting(entry.spec.flags.has(ReadOnly));
+    call.remember_keys(entry.spec);
     // HELLO among the commands changes how those behind it answer.
     let proto = proto_of(call, reply.proto());
     call.show_before(entry);

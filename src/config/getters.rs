@@ -136,6 +136,8 @@ numbers! {
     timeout_seconds("timeout") -> u64;
     /// Seconds between keepalive probes; 0: none.
     tcp_keepalive_seconds("tcp-keepalive") -> u64;
+    /// Keys remembered for client-side caching; 0: no bound.
+    tracking_table_keys_max("tracking-table-max-keys") -> u64;
     /// Connections at the same time.
     maxclients("maxclients") -> usize;
     /// How many databases there are.

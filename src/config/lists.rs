@@ -86,6 +86,10 @@ pub fn read_events(text: &str) -> Result<String, &'static str> {
         shown.extend("g$lshzxetdn".chars().filter(|&class| has(class)));
     }
     shown.extend("KEm".chars().filter(|&class| has(class)));
+    // Redis does not show it beside A, and so loses it in CONFIG REWRITE.
+    if shown.starts_with('A') && has('n') {
+        shown.push('n');
+    }
     Ok(shown)
 }
 

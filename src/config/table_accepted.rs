@@ -29,9 +29,7 @@ const NO_TICKS: &str = "there is no periodic tick to tune";
 const NO_TABLES: &str = "there are no big hash tables to rehash";
 const ALWAYS_LAZY: &str = "deleting is always lazy";
 const OTHER_FORM: &str = "the form on disk is another";
-const NO_TRACKING: &str = "there is no client tracking yet";
 const NO_LATENCY: &str = "there is no LATENCY command yet; INFO latencystats and the metrics page have times";
-const NO_EVENTS: &str = "there is no publish/subscribe yet, so no keyspace events are published";
 const NO_DEBUGGING: &str = "it exists for Redis' own tests";
 
 /// The directives without an effect, and the lines that are no settings.
@@ -272,15 +270,12 @@ pub const ACCEPTED: &[Directive] = &[
     signed("stream-node-max-entries", 100, 0, MAX).ignored(OTHER_FORM).doc("Entries in a node of a stream."),
     yes_no("vset-force-single-threaded-execution", false).ignored(NO_MODULES).doc("How vector sets run."),
     unsigned("tracking-table-max-keys", 1_000_000, 0, MAX)
-        .ignored(NO_TRACKING)
-        .doc("Keys tracked for clients' caches."),
+        .doc("Keys tracked for clients' caches; 0: no bound."),
     // What happens, and how long it takes.
     signed("latency-monitor-threshold", 0, 0, MAX)
         .ignored(NO_LATENCY)
         .doc("Milliseconds from which LATENCY notes an event; 0: it notes none."),
-    checked_text("notify-keyspace-events", "", read_events)
-        .ignored(NO_EVENTS)
-        .doc("Classes of keyspace events to publish."),
+    checked_text("notify-keyspace-events", "", read_events).doc("Classes of keyspace events to publish."),
     int("shutdown-timeout", 10, 0)
         .ignored("SHUTDOWN waits for replicas only, and there are none")
         .doc("Seconds SHUTDOWN waits at most."),

@@ -142,7 +142,7 @@ impl Group {
             self.scratch.locks().keep(keyspace.stripes(), taken);
         } else {
             if self.scratch.has_states(since) {
-                self.scratch.rewind(since);
+                self.scratch.rewind_rows(since);
             }
             self.scratch.locks().give_back(keyspace.stripes(), taken);
         }
@@ -213,6 +213,9 @@ impl Group {
     /// Without a lock nothing was written, and no reply rests on it.
     fn close_if_empty(&mut self, keyspace: &Keyspace) {
         if self.scratch.locks().is_empty() {
+            if self.scratch.has_notes() {
+                keyspace.tell_events(&mut self.scratch);
+            }
             self.close(keyspace);
         }
     }

@@ -21,7 +21,7 @@ pub mod table;
 mod unknown;
 pub mod words;
 
-use crate::keyspace::{Key, Outcome, Txn};
+use crate::keyspace::{Key, Mode, Outcome, Txn};
 use crate::pubsub::Line;
 use crate::resp::{Args, OwnedArgs, Reply};
 use crate::session::{Effect, Session};
@@ -61,6 +61,20 @@ impl<'c> Call<'c> {
     /// The key at an argument, in the selected database.
     pub fn key(&self, index: usize) -> Key {
         self.txn.key(self.database, self.args.at(index))
+    }
+
+    /// Remembers which keys a client that caches is about to read, before their values are looked at.
+    pub fn remember_keys(&self, spec: &Command) {
+        if self.session.tracking.is_none()
+            || !self.session.remembers()
+            || !spec.flags.has(Flag::ReadOnly)
+            || self.txn.mode() == Mode::Dry
+        {
+            return;
+        }
+        for key in spec.lock_keys(self.args) {
+            self.node.tracking.remember(self.session.client.id, self.args.at(key.index as usize));
+        }
     }
 
     /// The same for a command within this one (of a script): it sees what was written so far. Give its transaction's end back by

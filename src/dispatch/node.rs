@@ -13,6 +13,7 @@ use crate::metrics::vitals::Vitals;
 use crate::pubsub::{Monitors, PubSub};
 use crate::script::Scripts;
 use crate::session::{Clients, ShutdownMode};
+use crate::tracking::{Aftermath, Tracking};
 use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -37,6 +38,8 @@ pub struct Node {
     pub pubsub: Arc<PubSub>,
     /// Who watches all commands.
     pub monitors: Arc<Monitors>,
+    /// Who caches which keys.
+    pub tracking: Arc<Tracking>,
     /// Its connections.
     pub clients: Clients,
     /// How often commands ran.
@@ -149,9 +152,15 @@ impl LoopLag {
 impl Node {
     /// A node that is about to serve.
     pub fn new(table: Table, config: Arc<Config>, keyspace: Keyspace, clock: Clock, workers: usize) -> Node {
+        let pubsub = Arc::new(PubSub::new(Arc::clone(&config), clock.clone()));
+        let telling = keyspace.telling();
+        let tracking =
+            Arc::new(Tracking::new(telling.wants_changes(), Arc::clone(&pubsub), Arc::clone(&config)));
+        telling.set_listener(Box::new(Aftermath::new(Arc::clone(&pubsub), Arc::clone(&tracking))));
         Node {
-            pubsub: Arc::new(PubSub::new(Arc::clone(&config), clock.clone())),
             monitors: Arc::new(Monitors::new(Arc::clone(&config), clock.clone())),
+            pubsub,
+            tracking,
             stats: Stats::new(table.len(), workers),
             slowlog: SlowLog::default(),
             pauses: Pauses::default(),

@@ -514,6 +514,7 @@ fn call_handler<'c>(
         return Err(Error::Arity(request.entry.name.into()).into());
     };
     let start = out.len();
+    txn.set_author(request.session.client.id);
     txn.set_quiet(request.session.no_touch);
     txn.set_counting(request.entry.spec.flags.has(Flag::ReadOnly));
     let mut call = Call {
@@ -528,6 +529,7 @@ fn call_handler<'c>(
         shown: Vec::new(),
     };
     call.show_before(request.entry);
+    call.remember_keys(request.entry.spec);
     let mut reply = Reply::new(out, request.session.proto);
     match catch_unwind(AssertUnwindSafe(|| handler(&mut call, &mut reply))) {
         Ok(outcome) => {
@@ -773,7 +775,12 @@ fn heavy_from_snapshots(
             Err(Stop::Wait(_)) => return Err(HeavyEnd::Conflicts),
             Err(stop) => return Err(stop.into()),
         };
-        if finished.call.txn.writes() == 0 {
+        // What a client caches must not have changed between the snapshot and its being remembered.
+        let is_stale = request.session.tracking.is_some() && {
+            plan.extend(&finished.call.txn.take_noted());
+            plan.iter().any(|(id, _)| keyspace.stripes().sequence(id) > snapshot.sequence())
+        };
+        if finished.call.txn.writes() == 0 && !is_stale {
             let mut ran = commit(finished, out)?;
             ran.sequence = ran.sequence.max(snapshot.sequence());
             return Ok(ran);

@@ -6,6 +6,7 @@
 
 use super::databases::{Database, Writer};
 use super::error::{Outcome, Stop};
+use super::events::Told;
 use super::txn::{Mode, Txn};
 use super::watch::Remapped;
 use super::{Keyspace, hot_key};
@@ -80,6 +81,7 @@ impl Txn<'_> {
         }
         self.report_lookups();
         if self.scratch.overlay.is_empty() && self.remapped.is_empty() && self.changed_libraries.is_none() {
+            self.tell_notes(self.scratch.sequence);
             return Ok(Committed { sequence: self.scratch.sequence, changed: 0 });
         }
         let mut batch = Batch::default();
@@ -266,13 +268,38 @@ impl Txn<'_> {
                 }
             }
         }
-        if !self.remapped.is_empty() {
+        let is_remapped = !self.remapped.is_empty();
+        if is_remapped {
             self.apply_remapping(sequence);
         }
         if let Some(libraries) = self.changed_libraries.take() {
             keyspace.install_libraries(libraries, sequence);
         }
         keyspace.figures.count_changes(self.scratch.changes.len() as u64);
+        self.tell_changes(sequence, is_remapped);
+    }
+
+    /// Tells events and changed keys to whoever listens. After the stripes' sequences are set: who reads without locks and finds
+    /// them unmoved has said before what it reads.
+    fn tell_changes(&mut self, sequence: u64, is_remapped: bool) {
+        self.tell_notes(sequence);
+        let keyspace = self.keyspace;
+        let Some(listener) = keyspace.telling.listener_of_changes() else { return };
+        let scratch = &self.scratch;
+        let told = Told { sequence, epoch: keyspace.store.epoch(), author: scratch.author };
+        // What has expired is removed by nobody's command.
+        let is_removed = |row: &[u8]| scratch.overlay.get(Family::Keys, row) == Some(None);
+        let changed =
+            scratch.states.iter().filter(|state| state.changed_by != 0 || is_removed(state.key.row()));
+        let mut keys = changed.map(|state| state.key.name());
+        listener.changed(&mut keys, told);
+        if is_remapped {
+            listener.all_changed(told);
+        }
+    }
+
+    fn tell_notes(&mut self, sequence: u64) {
+        self.keyspace.tell(&mut self.scratch.notes, sequence, self.scratch.author);
     }
 
     fn apply_remapping(&mut self, sequence: u64) {

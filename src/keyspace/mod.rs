@@ -1,7 +1,7 @@
 //! The keyspace: the one door to data.
 //!
 //! Read in this order: `txn` (what a run reads and gathers), `commit` (how that becomes real), `stripes` and `gate` (who may run
-//! beside whom), `databases` (SELECT's numbers, DBSIZE), `libraries` (functions), `watch`, then the two background tasks `expiry` and `gc`.
+//! beside whom), `databases` (SELECT's numbers, DBSIZE), `libraries` (functions), `watch`, `events`, then the two background tasks `expiry` and `gc`.
 //!
 //! Lock order: gate, stripes (ascending), then the mutexes of watches, waiters and the hot tier's shards, which are innermost and
 //! never held together. No lock is held across a wait on a worker.
@@ -10,6 +10,7 @@ mod building;
 mod commit;
 mod databases;
 mod error;
+pub mod events;
 pub mod expiry;
 mod figures;
 mod gate;
@@ -85,6 +86,7 @@ pub struct Keyspace {
     waiters: Waiters,
     tuning: Tuning,
     figures: Figures,
+    telling: events::Telling,
     expiry: expiry::Progress,
     gc: Arc<gc::Progress>,
     clock: Clock,
@@ -165,6 +167,7 @@ impl Keyspace {
             waiters: Waiters::default(),
             tuning: Tuning::default(),
             figures: Figures::default(),
+            telling: events::Telling::default(),
             expiry: expiry::Progress::default(),
             gc,
             clock,

@@ -6,6 +6,7 @@
 
 use super::building::Intent;
 use super::databases::Writer;
+use super::events::Note;
 use super::gathering::Gathering;
 use super::overlay::{Mark, Overlay};
 use super::ranks::Indexing;
@@ -44,6 +45,10 @@ pub struct Scratch {
     pub(super) sequence: u64,
     pub(super) hits: u32,
     pub(super) misses: u32,
+    /// Events to be told when this is committed, in order.
+    pub(super) notes: Vec<Note>,
+    /// The client on whose behalf the last command runs.
+    pub(super) author: u64,
     /// Who will commit.
     pub(super) writer: Writer,
     /// The stripes that the runs hold.
@@ -65,6 +70,7 @@ pub struct Savepoint {
     states: usize,
     changes: usize,
     made: usize,
+    notes: usize,
     lookups: (u32, u32),
 }
 
@@ -101,6 +107,7 @@ impl Scratch {
         self.changes.clear();
         self.made.clear();
         self.intents.clear();
+        self.notes.clear();
         self.noted.clear();
         (self.command, self.sequence, self.hits, self.misses) = (0, 0, 0, 0);
         self.buffer.clear();
@@ -116,6 +123,7 @@ impl Scratch {
             states: self.states.len(),
             changes: self.changes.len(),
             made: self.made.len(),
+            notes: self.notes.len(),
             lookups: (self.hits, self.misses),
         }
     }
@@ -135,7 +143,18 @@ impl Scratch {
             self.state_index.clear();
         }
         self.made.truncate(to.made);
+        self.notes.truncate(to.notes);
         (self.hits, self.misses) = to.lookups;
+    }
+
+    /// The same, but for the events: of a command that has come to its end and written nothing.
+    pub fn rewind_rows(&mut self, to: &Savepoint) {
+        self.rewind(&Savepoint { notes: self.notes.len(), ..*to });
+    }
+
+    /// Events are noted that no commit has told yet.
+    pub fn has_notes(&self) -> bool {
+        !self.notes.is_empty()
     }
 
     /// True when keys were looked at for writing since `since`, whether or not something was written.

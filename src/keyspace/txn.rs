@@ -16,6 +16,7 @@
 use super::Keyspace;
 use super::databases::{Database, DatabaseMap};
 use super::error::{Error, Outcome, Stop};
+use super::events::Events;
 use super::libraries::Libraries;
 use super::scratch::{KeyState, Savepoint, Scratch};
 use super::stripes::{LockPlan, StripeId};
@@ -210,6 +211,8 @@ pub struct Txn<'k> {
     quiet: bool,
     /// Loads are lookups, as INFO counts them: the command only reads.
     counting: bool,
+    /// The events that are told.
+    pub(super) events: Events,
 }
 
 /// See `Txn::nest`.
@@ -245,6 +248,7 @@ impl<'k> Txn<'k> {
             rng: None,
             quiet: false,
             counting: false,
+            events: keyspace.telling().wanted(),
         }
     }
 
@@ -336,6 +340,7 @@ impl<'k> Txn<'k> {
     /// Counts the loads from here on as lookups (a command that only reads), or not. The commit reports them.
     pub fn set_counting(&mut self, counting: bool) {
         self.counting = counting;
+        self.events = self.keyspace.telling().wanted();
     }
 
     /// Refuses to go on when a worker would have to do this much work at once (elements or rows); a worker's bound is a few
@@ -440,7 +445,10 @@ impl<'k> Txn<'k> {
         if self.counting {
             match live {
                 Some(_) => self.scratch.hits += 1,
-                None => self.scratch.misses += 1,
+                None => {
+                    self.scratch.misses += 1;
+                    self.note(Events::KEY_MISS, "keymiss", key);
+                }
             }
         }
         Ok(live)
@@ -550,6 +558,7 @@ impl<'k> Txn<'k> {
     pub fn save_with(&mut self, key: &Key, head: NewHead<'_>, write: impl FnOnce(&mut Vec<u8>)) -> Outcome {
         check_len(key.name().len())?;
         let index = self.state(key)?;
+        self.note_head(index, true);
         let expiry = match head.expires_at_ms {
             None => None,
             Some(at_ms) => Some(self.file_hint(index, at_ms)?),
@@ -585,6 +594,8 @@ impl<'k> Txn<'k> {
         if stands {
             if live {
                 self.scratch.note_change(index);
+            } else {
+                self.note_head(index, false);
             }
             self.scratch.overlay.delete(Family::Keys, &key.row);
         }
@@ -594,9 +605,15 @@ impl<'k> Txn<'k> {
     /// Removes a key whose time is up. No change to anybody: to clients it was gone before, and who watched it while it was there
     /// is stopped by its time.
     pub(super) fn remove_expired(&mut self, key: &Key) -> Outcome {
-        self.state(key)?;
+        let index = self.state(key)?;
+        self.note_head(index, false);
         self.scratch.overlay.delete(Family::Keys, &key.row);
         Ok(())
+    }
+
+    /// On whose behalf the run is made.
+    pub fn set_author(&mut self, client: u64) {
+        self.scratch.author = client;
     }
 
     /// What the run has written to a key changes nothing that a client can see.

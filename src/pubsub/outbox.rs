@@ -42,6 +42,8 @@ pub struct Outbox {
     id: u64,
     resp3: AtomicBool,
     counts: [AtomicUsize; 3],
+    /// Its connection has gone.
+    closed: AtomicBool,
     /// There is something to take.
     waiting: AtomicBool,
     /// Bytes that wait, and bytes that are taken and not sent yet.
@@ -72,12 +74,26 @@ impl Outbox {
             id,
             resp3: AtomicBool::new(proto == Proto::Resp3),
             counts: Default::default(),
+            closed: AtomicBool::new(false),
             waiting: AtomicBool::new(false),
             queued_bytes: AtomicUsize::new(0),
             taken_bytes: AtomicUsize::new(0),
             inner: Mutex::default(),
             hang_up: Box::new(hang_up),
         })
+    }
+
+    /// The connection has gone: nothing more is put in.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        let mut inner = self.inner.lock();
+        inner.is_cut = true;
+        inner.queue = VecDeque::new();
+    }
+
+    /// True when the connection has gone.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     /// The connection's id.

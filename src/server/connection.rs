@@ -439,6 +439,10 @@ impl Connection {
         }
         self.show_command(entry);
         self.answered(start, ran);
+        let session = &mut self.session;
+        if session.has_chosen && session.multi.is_none() && !entry.name.starts_with("client|") {
+            session.has_chosen = false;
+        }
     }
 
     /// What CLIENT LIST shows as the last command.
@@ -665,6 +669,9 @@ impl Connection {
 /// A connection is over: nothing knows of it any more.
 pub(super) fn end(shared: &Shared, session: &mut Session) {
     forget_session(shared, session);
+    if let Some(outbox) = session.client.outbox() {
+        outbox.close();
+    }
     shared.node.clients.remove(session.client.id);
 }
 

@@ -3,8 +3,10 @@
 use super::connection::Connection;
 use super::{Shared, retune, save, shown};
 use crate::dispatch::pauses::PauseMode;
+use crate::pubsub::Outbox;
 use crate::resp::{OwnedArgs, Proto};
-use crate::session::{Effect, Multi, ReplyMode, Session, Watched};
+use crate::session::{BROADCASTS, Effect, Multi, ReplyMode, Session, TRACKS, Watched};
+use crate::tracking::Options;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -102,6 +104,8 @@ pub(super) fn apply(connection: &mut Connection, effect: Effect) {
         Effect::CutLog => save::start_cut(&shared),
         Effect::Subscriptions(changes) => connection.change_subscriptions(changes),
         Effect::Publish { kind, channel, payload } => connection.publish(kind, &channel, &payload),
+        Effect::Track(options) => track(&shared, session, options),
+        Effect::ChooseCaching => session.has_chosen = true,
         Effect::Sleep(duration) => connection.delay = Some(duration),
     }
 }
@@ -114,6 +118,7 @@ pub(super) fn forget_session(shared: &Shared, session: &mut Session) {
         shared.node.pubsub.unsubscribe_all(outbox);
         shared.node.monitors.end(outbox);
         session.client.monitors.store(false, Ordering::Relaxed);
+        track(shared, session, None);
     }
 }
 
@@ -152,6 +157,38 @@ fn unwatch(shared: &Shared, session: &mut Session) {
     // A fresh flag: a commit that still holds the old one can no longer harm.
     session.watch_flag = Arc::default();
     session.client.watched.store(0, Ordering::Relaxed);
+}
+
+fn track(shared: &Shared, session: &mut Session, options: Option<Arc<Options>>) {
+    let node = &shared.node;
+    let client = &session.client;
+    let mut flags = 0;
+    match &options {
+        Some(options) => {
+            flags = TRACKS | if options.broadcasts { BROADCASTS } else { 0 };
+            let target = (options.redirect != 0).then(|| match node.clients.get(options.redirect) {
+                Some(target) => Arc::clone(target.make_outbox()),
+                // It has gone since the reply was written: the first message finds that out.
+                None => gone_outbox(options.redirect),
+            });
+            node.tracking.begin(options, client.make_outbox(), target, &client.redirect_broken);
+        }
+        None => node.tracking.end(client.id),
+    }
+    client.tracking.store(flags, Ordering::Relaxed);
+    let redirect = options.as_ref().map_or(-1, |options| options.redirect as i64);
+    client.redirect.store(redirect, Ordering::Relaxed);
+    if options.is_none() {
+        client.redirect_broken.store(false, Ordering::Release);
+        session.has_chosen = false;
+    }
+    session.tracking = options;
+}
+
+fn gone_outbox(id: u64) -> Arc<Outbox> {
+    let outbox = Outbox::new(id, Proto::Resp2, || {});
+    outbox.close();
+    outbox
 }
 
 fn reset(connection: &mut Connection) {

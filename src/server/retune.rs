@@ -3,6 +3,7 @@
 use crate::config::{Config, HotPolicy};
 use crate::dispatch::node::Node;
 use crate::hot::Policy;
+use crate::keyspace::events::Events;
 
 /// The hot tier's policy as configured.
 pub(super) fn hot_policy(config: &Config) -> Policy {
@@ -28,6 +29,7 @@ pub(super) fn retune(node: &Node) {
     tuning.set_zset_entries_max(config.zset_entries_max());
     tuning.set_zset_value_bytes_max(config.zset_value_bytes_max());
     tuning.set_string_bytes_max(usize::try_from(config.bulk_len_max()).unwrap_or(usize::MAX));
+    keyspace.telling().set_wanted(Events::of_letters(&config.notify_keyspace_events()));
     let policy = hot_policy(config);
     if keyspace.hot().policy() != policy {
         keyspace.hot().set_policy(policy);

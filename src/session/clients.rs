@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Poll, Waker};
 
@@ -72,6 +72,12 @@ pub struct ClientInfo {
     pub no_evict: AtomicBool,
     /// CLIENT NO-TOUCH.
     pub no_touch: AtomicBool,
+    /// How it tracks keys: `TRACKS`, `BROADCASTS`, or 0.
+    pub tracking: AtomicU32,
+    /// Who gets its invalidation messages: -1 when it does not track, 0 itself, or a client's id.
+    pub redirect: AtomicI64,
+    /// That one has gone.
+    pub redirect_broken: Arc<AtomicBool>,
     /// Name, library name and version, last command.
     pub labels: Mutex<Labels>,
     /// What it is sent unasked; there from its first subscription on.
@@ -112,6 +118,11 @@ pub struct KillFilter {
     /// Spare this client.
     pub spare: Option<u64>,
 }
+
+/// CLIENT TRACKING is on.
+pub const TRACKS: u32 = 1;
+/// It is in broadcasting mode.
+pub const BROADCASTS: u32 = 2;
 
 impl ClientInfo {
     /// Tells the connection to end.
@@ -237,6 +248,9 @@ impl Clients {
             monitors: AtomicBool::new(false),
             no_evict: AtomicBool::new(false),
             no_touch: AtomicBool::new(false),
+            tracking: AtomicU32::new(0),
+            redirect: AtomicI64::new(-1),
+            redirect_broken: Arc::default(),
             labels: Mutex::default(),
             outbox: OnceLock::new(),
             killed: AtomicBool::new(false),

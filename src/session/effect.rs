@@ -3,6 +3,7 @@
 use super::{KillFilter, Watched};
 use crate::pubsub::{Kind, Name};
 use crate::resp::{OwnedArgs, Proto};
+use crate::tracking::Options;
 use std::sync::Arc;
 
 /// Whether a connection gets replies (CLIENT REPLY).
@@ -138,6 +139,10 @@ pub enum Effect {
         /// What is said.
         payload: Box<[u8]>,
     },
+    /// CLIENT TRACKING: how it tracks from now on, or no more.
+    Track(Option<Arc<Options>>),
+    /// CLIENT CACHING YES or NO, for the next command.
+    ChooseCaching,
     /// DEBUG SLEEP and the like: hold this connection back for so long.
     Sleep(std::time::Duration),
 }

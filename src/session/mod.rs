@@ -6,11 +6,12 @@
 mod clients;
 mod effect;
 
-pub use clients::{ClientInfo, ClientKind, Clients, KillFilter};
+pub use clients::{BROADCASTS, ClientInfo, ClientKind, Clients, KillFilter, TRACKS};
 pub use effect::{Effect, ReplyMode, ShutdownMode, SubscriptionChange};
 
 use crate::encoding::row::RowKey;
 use crate::resp::{OwnedArgs, Proto};
+use crate::tracking::{Options, Remembers};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -31,6 +32,10 @@ pub struct Session {
     pub watched: Vec<Watched>,
     /// Raised when something watched has changed.
     pub watch_flag: Arc<AtomicBool>,
+    /// CLIENT TRACKING.
+    pub tracking: Option<Arc<Options>>,
+    /// CLIENT CACHING was said for the next command.
+    pub has_chosen: bool,
     /// CLIENT NO-TOUCH.
     pub no_touch: bool,
     /// CLIENT REPLY.
@@ -74,9 +79,23 @@ impl Session {
             multi: None,
             watched: Vec::new(),
             watch_flag: Arc::default(),
+            tracking: None,
+            has_chosen: false,
             no_touch: false,
             reply_mode: ReplyMode::On,
         }
+    }
+
+    /// True when the keys of a command that reads are to be remembered.
+    pub fn remembers(&self) -> bool {
+        self.tracking.as_ref().is_some_and(|tracking| {
+            !tracking.broadcasts
+                && match tracking.remembers {
+                    Remembers::All => true,
+                    Remembers::Chosen => self.has_chosen,
+                    Remembers::Others => !self.has_chosen,
+                }
+        })
     }
 
     /// True in RESP2's subscribe mode, in which only a few commands are allowed.

@@ -78,6 +78,7 @@ pub fn rename(txn: &mut Txn<'_>, from: &Key, to: &Key, only_if_absent: bool) -> 
     if only_if_absent && txn.load(to)?.is_some() {
         return Ok(false);
     }
+    txn.note_replaced(to)?;
     relocate(txn, &stored, from, to)?;
     Ok(true)
 }

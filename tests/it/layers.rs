@@ -21,27 +21,28 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("waiters", &["base", "config", "metrics", "encoding"]),
     ("pubsub", &["base", "config", "metrics", "resp"]),
     ("keyspace", &["base", "config", "metrics", "encoding", "store", "hot", "waiters"]),
+    ("tracking", &["base", "config", "resp", "pubsub", "keyspace"]),
     ("types", &["base", "config", "encoding", "keyspace"]),
-    ("session", &["base", "config", "metrics", "resp", "encoding", "pubsub", "keyspace"]),
+    ("session", &["base", "config", "metrics", "resp", "encoding", "pubsub", "keyspace", "tracking"]),
     (
         "dispatch",
         &[
             "base", "config", "metrics", "resp", "encoding", "store", "waiters", "pubsub", "keyspace",
-            "types", "session", "script",
+            "types", "session", "script", "tracking",
         ],
     ),
     (
         "commands",
         &[
             "base", "config", "metrics", "resp", "encoding", "hot", "waiters", "pubsub", "keyspace", "types",
-            "session", "dispatch", "script",
+            "session", "dispatch", "script", "tracking",
         ],
     ),
     (
         "server",
         &[
             "base", "config", "metrics", "resp", "encoding", "store", "hot", "waiters", "pubsub", "keyspace",
-            "types", "session", "dispatch", "commands",
+            "types", "session", "dispatch", "commands", "tracking",
         ],
     ),
 ];

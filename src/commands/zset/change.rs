@@ -2,6 +2,7 @@
 
 use crate::base::number::parse_f64;
 use crate::dispatch::Call;
+use crate::keyspace::events::Events;
 use crate::keyspace::{Error, Outcome, fail};
 use crate::resp::{Args, Reply};
 use crate::types::zset::{self, Condition, Rule};
@@ -77,6 +78,9 @@ fn add(call: &mut Call<'_>, reply: &mut Reply<'_>, increments: bool) -> Outcome 
     let key = call.key(1);
     let stored = zset::load(&mut call.txn, &key)?;
     let done = zset::add(&mut call.txn, &key, stored.as_ref(), options.rule, pairs.iter().copied())?;
+    if done.added + done.updated > 0 {
+        call.txn.note(Events::ZSET, if options.rule.increments { "zincr" } else { "zadd" }, &key);
+    }
     match (options.rule.increments, done.score) {
         (true, Some(score)) => reply.double(score),
         (true, None) => reply.null(),
@@ -92,6 +96,9 @@ pub(super) fn zrem(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
         Some(stored) => zset::remove(&mut call.txn, &key, &stored, call.args.skip(2).iter())?,
         None => 0,
     };
+    if removed > 0 {
+        call.txn.note_removal(Events::ZSET, "zrem", &key);
+    }
     reply.integer(removed as i64);
     Ok(())
 }

@@ -3,9 +3,10 @@
 use super::MemberList;
 use crate::base::number::{parse_f64, parse_i64};
 use crate::dispatch::Call;
-use crate::keyspace::{Error, Outcome, fail};
+use crate::keyspace::events::Events;
+use crate::keyspace::{Error, Key, Outcome, fail};
 use crate::resp::Reply;
-use crate::types::zset::{self, Aggregate, Operation, Source};
+use crate::types::zset::{self, Aggregate, Operation, OwnedPair, Source};
 
 /// What a command does with what it finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,11 +102,41 @@ fn show(call: &mut Call<'_>, reply: &mut Reply<'_>, operation: Operation, comman
     Ok(())
 }
 
+/// Stores members under a key, and notes what that is.
+pub(super) fn replace(
+    call: &mut Call<'_>,
+    key: &Key,
+    members: &[OwnedPair],
+    event: &'static str,
+) -> Outcome<u64> {
+    let was_there = members.is_empty() && call.txn.load(key)?.is_some();
+    let count = zset::replace(&mut call.txn, key, members)?;
+    if !members.is_empty() {
+        call.txn.note(Events::ZSET, event, key);
+    } else if was_there {
+        call.txn.note(Events::GENERIC, "del", key);
+    }
+    Ok(count)
+}
+
 fn store(call: &mut Call<'_>, reply: &mut Reply<'_>, operation: Operation, command: &'static str) -> Outcome {
+    call.txn.set_counting(true);
     let mut sources = load(call, 2, command)?;
+    call.txn.set_counting(false);
     let options = options(call, 3 + sources.len(), operation, Goal::Store, &mut sources)?;
     let destination = call.key(1);
+    let event = match operation {
+        Operation::Union => "zunionstore",
+        Operation::Intersection => "zinterstore",
+        Operation::Difference => "zdiffstore",
+    };
+    let was_there = call.txn.load(&destination)?.is_some();
     let count = zset::combine_into(&mut call.txn, &destination, operation, sources, options.aggregate)?;
+    if count > 0 {
+        call.txn.note(Events::ZSET, event, &destination);
+    } else if was_there {
+        call.txn.note(Events::GENERIC, "del", &destination);
+    }
     reply.integer(count as i64);
     Ok(())
 }

@@ -4,6 +4,7 @@ use crate::base::number::parse_i64;
 use crate::commands::wait::wait_deadline_ms;
 use crate::dispatch::Call;
 use crate::encoding::head::DataType;
+use crate::keyspace::events::Events;
 use crate::keyspace::{Error, Key, Outcome, Stop, Stored, TimeoutReply, Wait, fail};
 use crate::resp::{Args, Proto, Reply};
 use crate::types::zset::{self, Side};
@@ -55,7 +56,11 @@ fn take(
         }
         reply.bulk(member);
         reply.double(score);
-    })
+    })?;
+    if members > 0 {
+        call.txn.note_removal(Events::ZSET, if side == Side::Low { "zpopmin" } else { "zpopmax" }, key);
+    }
+    Ok(())
 }
 
 /// The first of these keys that is there.

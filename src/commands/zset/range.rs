@@ -3,8 +3,10 @@
 //! ZRANGE takes its kind of range and its direction as options; its older relatives have them in their names. All go through `range`.
 
 use super::MemberList;
+use super::combine::replace;
 use crate::base::number::{parse_f64_bound, parse_i64};
 use crate::dispatch::Call;
+use crate::keyspace::events::Events;
 use crate::keyspace::{Error, Outcome, fail};
 use crate::resp::{Args, Reply};
 use crate::types::zset::{self, LexBound, LexRange, OwnedPair, ScoreRange, Selection, Window};
@@ -163,7 +165,7 @@ pub(super) fn zrangestore(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome
         })?;
     }
     let destination = call.key(1);
-    let count = zset::replace(&mut call.txn, &destination, &members)?;
+    let count = replace(call, &destination, &members, "zrangestore")?;
     reply.integer(count as i64);
     Ok(())
 }
@@ -206,6 +208,14 @@ fn remove(call: &mut Call<'_>, reply: &mut Reply<'_>, kind: Kind) -> Outcome {
         Some(stored) => zset::remove_selected(&mut call.txn, &key, &stored, selection)?,
         None => 0,
     };
+    if removed > 0 {
+        let event = match kind {
+            Kind::Ranks => "zremrangebyrank",
+            Kind::Scores => "zremrangebyscore",
+            Kind::Names => "zremrangebylex",
+        };
+        call.txn.note_removal(Events::ZSET, event, &key);
+    }
     reply.integer(removed as i64);
     Ok(())
 }
