@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn long_requests_and_long_words_are_cut_as_redis_cuts_them() {
-        let word = vec![b'a'; 130];
+        let word = [b'a'; 130];
         let many: Vec<&[u8]> =
             std::iter::once(&b"get"[..]).chain(std::iter::repeat_n(&word[..], 40)).collect();
         let words = cut(OwnedArgs::from_slices(&many).args());
