@@ -9,6 +9,7 @@ pub mod dispatch;
 pub mod encoding;
 pub mod hot;
 pub mod keyspace;
+pub mod load;
 pub mod metrics;
 pub mod pubsub;
 pub mod resp;

@@ -8,7 +8,9 @@ use tuffdb::base::clock::Clock;
 use tuffdb::config::Config;
 use tuffdb::dispatch::node::SetLogLevel;
 use tuffdb::dispatch::table::Table;
+use tuffdb::load::LimitOptions;
 use tuffdb::server::{PidFile, Server, logging};
+use tuffdb::store::KeyReader;
 
 /// RocksDB allocates through it, too: one allocator, one set of figures.
 #[global_allocator]
@@ -34,11 +36,23 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "CONFIG | --NAME VALUE")]
         words: Vec<String>,
     },
+    /// Put load on a server, Tuff or another, and measure it: tuff bench --load --ycsb B --port 6379
+    Bench(Box<tuffdb::load::Options>),
+    /// Read a data folder's keys through RocksDB alone, for tools/measure-cold.
+    #[command(hide = true)]
+    BenchStore(LimitOptions),
 }
 
 fn main() -> ExitCode {
-    let Command::Server { words } = CommandLine::parse().command;
-    let (config, warnings) = match Config::load(&words) {
+    match CommandLine::parse().command {
+        Command::Server { words } => run_server(&words),
+        Command::Bench(options) => tuffdb::load::bench(&options),
+        Command::BenchStore(options) => bench_store(&options),
+    }
+}
+
+fn run_server(words: &[String]) -> ExitCode {
+    let (config, warnings) = match Config::load(words) {
         Ok(loaded) => loaded,
         Err(error) => {
             eprintln!("{error}");
@@ -64,6 +78,20 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
+            eprintln!("tuff: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn bench_store(options: &LimitOptions) -> ExitCode {
+    let reader = KeyReader::open(&options.dir.join("db"), options.block_cache as usize);
+    let done = reader.map_err(|error| error.to_string()).and_then(|reader| {
+        tuffdb::load::limit::run(options, |key| reader.read(key).map_err(|error| error.to_string()))
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
             eprintln!("tuff: {error}");
             ExitCode::FAILURE
         }

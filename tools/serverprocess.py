@@ -1,4 +1,4 @@
-"""Server processes for tools/compare and tools/test-clients: any Redis-protocol server on a free loopback port.
+"""Server processes for the programs in this folder: any Redis-protocol server on a free loopback port.
 
 A command is a template with {port} and {dir}, split as a shell would split it. The folder is new and temporary, the
 process is ended by its own id, and a server that does not answer PING in time is an error that shows its log.
@@ -29,18 +29,9 @@ class ServerProcess:
         data = os.path.join(self.folder, "data")
         os.mkdir(data)
         self.port = free_port()
-        command = [word.replace("{port}", str(self.port)).replace("{dir}", data) for word in shlex.split(template)]
-        try:
-            with open(self.log_path, "ab") as log:
-                self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        except OSError as error:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            raise SystemExit(f"{command[0]} does not start: {error}")
-        try:
-            self._wait_for_ping(template)
-        except BaseException:
-            self.stop()
-            raise
+        self.data = data
+        self._command = [word.replace("{port}", str(self.port)).replace("{dir}", data) for word in shlex.split(template)]
+        self.start_again()
 
     def __enter__(self):
         return self
@@ -60,6 +51,34 @@ class ServerProcess:
         with open(self.log_path, errors="replace") as log:
             return log.read()[-4000:]
 
+    def start_again(self):
+        """Starts the ended server, in the same folder and on the same port, and returns the seconds until it answered PING."""
+        start = time.monotonic()
+        try:
+            with open(self.log_path, "ab") as log:
+                self.process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        except OSError as error:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise SystemExit(f"{self._command[0]} does not start: {error}")
+        try:
+            self._wait_for_ping()
+        except BaseException:
+            self.stop()
+            raise
+        return time.monotonic() - start
+
+    def kill(self):
+        """kill -9; the folder stays."""
+        self.process.kill()
+        self.process.wait()
+
+    def end(self):
+        """Ends the server cleanly and returns the seconds it took; the folder stays."""
+        start = time.monotonic()
+        self.process.terminate()
+        self.process.wait(STOP_TIMEOUT_S)
+        return time.monotonic() - start
+
     def stop(self):
         """Ends the server, by force if it will not end, and removes its folder."""
         if self.is_running():
@@ -71,7 +90,7 @@ class ServerProcess:
                 self.process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _wait_for_ping(self, template):
+    def _wait_for_ping(self):
         limit = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < limit and self.is_running():
             try:
@@ -81,8 +100,8 @@ class ServerProcess:
                         return
             except OSError:
                 pass
-            time.sleep(0.01)
-        raise SystemExit(f"no answer to PING from: {template}\nits log ends:\n{self.log()}")
+            time.sleep(0.001)
+        raise SystemExit(f"no answer to PING from: {shlex.join(self._command)}\nits log ends:\n{self.log()}")
 
 
 def free_port():

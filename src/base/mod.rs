@@ -10,3 +10,4 @@ pub mod hash;
 pub mod longdouble;
 pub mod number;
 pub mod random;
+pub mod words;

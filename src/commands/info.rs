@@ -1,6 +1,6 @@
 //! INFO: the server's state in sections of `name:value` lines, with Redis' names in Redis' order.
 //!
-//! Only true figures: a field of Redis that has no meaning here (forks, replication backlogs, scripts,
+//! Only true figures: a field of Redis that has no meaning here (forks, replication backlogs,
 //! defragmentation ...) is left out. Kept as constants, because clients and dashboards look for them:
 //! `redis_mode`, `loading`, `async_loading`, `evicted_keys` (leaving the hot tier deletes nothing; see
 //! `hot_evictions`), `tracking_clients`, the `pubsub_*` and `sync_*` counts, `latest_fork_usec`,
@@ -214,6 +214,11 @@ fn memory(node: &Node, page: &mut Page) {
     page.field("allocator_active", allocated.active);
     page.field("allocator_resident", allocated.resident);
     page.bytes("total_system_memory", host.memory_bytes);
+    page.field("used_memory_scripts_eval", node.scripts.text_bytes());
+    page.field("number_of_cached_scripts", node.scripts.len());
+    let libraries = node.keyspace.libraries();
+    page.field("number_of_functions", libraries.function_count());
+    page.field("number_of_libraries", libraries.iter().len());
     page.bytes("maxmemory", maxmemory(&node.config));
     page.field("maxmemory_policy", node.config.maxmemory_policy());
     page.ratio("allocator_frag_ratio", "allocator_frag_bytes", allocated.active, allocated.used);
@@ -271,6 +276,7 @@ fn stats(node: &Node, page: &mut Page) {
     page.field("sync_partial_err", 0);
     page.field("expired_keys", figures.expired());
     page.field("evicted_keys", 0);
+    page.field("evicted_scripts", node.scripts.evicted());
     page.field("keyspace_hits", figures.key_hits());
     page.field("keyspace_misses", figures.key_misses());
     page.field("pubsub_channels", node.pubsub.count(Kind::Channel));
@@ -376,6 +382,7 @@ fn tuff(node: &Node, page: &mut Page) {
     let counts = hot.stats();
     page.title("Tuff");
     page.field("workers", node.workers);
+    page.field("workers_in_use", node.workers_in_use.load(Relaxed));
     page.field("memory_budget_bytes", node.config.memory_bytes_max());
     page.field("hot_hits", counts.hits);
     page.field("hot_absent_hits", counts.absent_hits);

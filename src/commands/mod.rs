@@ -9,6 +9,7 @@ pub mod connection;
 pub mod database;
 pub mod debug;
 pub mod expire;
+pub mod function;
 pub mod hash;
 pub mod info;
 pub mod keys;
@@ -22,8 +23,10 @@ mod page;
 pub mod pubsub;
 pub mod scan;
 pub mod script;
+mod script_host;
 pub mod server;
 pub mod set;
+pub mod slowlog;
 pub mod string;
 pub mod transaction;
 mod wait;
@@ -54,7 +57,9 @@ pub const FAMILIES: &[&[Command]] = &[
     config::COMMANDS,
     info::COMMANDS,
     server::COMMANDS,
+    slowlog::COMMANDS,
     script::COMMANDS,
+    function::COMMANDS,
     debug::COMMANDS,
     memory::COMMANDS,
     lolwut::COMMANDS,

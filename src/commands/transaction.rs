@@ -97,7 +97,9 @@ fn exec<'c>(call: &mut Call<'c>, reply: &mut Reply<'_>) -> Outcome {
         let command = exec_one(call, queued.args(), reply)?;
         let ended_us = call.node.clock.mono_us();
         let error = error_in(reply.written().get(reply_len..).unwrap_or_default());
-        call.effects.push(Effect::Ran { command, duration_us: ended_us.saturating_sub(began_us), error });
+        let duration_us = ended_us.saturating_sub(began_us);
+        call.effects.push(Effect::Ran { command, duration_us, error });
+        call.note_if_slow(command, duration_us);
         began_us = ended_us;
         Ok(())
     });

@@ -314,6 +314,12 @@ impl Config {
         }
     }
 
+    /// True when all workers are used whatever the load: their number was given.
+    pub fn has_fixed_workers(&self) -> bool {
+        const INDEX: usize = index_of(&TABLE, "workers");
+        self.number(INDEX) != 0
+    }
+
     /// Memory for the whole process, bytes: `maxmemory` as it is meant.
     pub fn memory_bytes_max(&self) -> u64 {
         const INDEX: usize = index_of(&TABLE, "maxmemory");

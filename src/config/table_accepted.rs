@@ -30,7 +30,6 @@ const NO_TABLES: &str = "there are no big hash tables to rehash";
 const ALWAYS_LAZY: &str = "deleting is always lazy";
 const OTHER_FORM: &str = "the form on disk is another";
 const NO_TRACKING: &str = "there is no client tracking yet";
-const NO_SLOWLOG: &str = "there is no slow log yet";
 const NO_LATENCY: &str = "there is no LATENCY command yet; INFO latencystats and the metrics page have times";
 const NO_EVENTS: &str = "there is no publish/subscribe yet, so no keyspace events are published";
 const NO_DEBUGGING: &str = "it exists for Redis' own tests";
@@ -276,10 +275,6 @@ pub const ACCEPTED: &[Directive] = &[
         .ignored(NO_TRACKING)
         .doc("Keys tracked for clients' caches."),
     // What happens, and how long it takes.
-    signed("slowlog-log-slower-than", 10000, -1, MAX)
-        .ignored(NO_SLOWLOG)
-        .doc("Microseconds from which a command is in the slow log; -1: none is."),
-    signed("slowlog-max-len", 128, 0, MAX).ignored(NO_SLOWLOG).doc("Entries of the slow log."),
     signed("latency-monitor-threshold", 0, 0, MAX)
         .ignored(NO_LATENCY)
         .doc("Milliseconds from which LATENCY notes an event; 0: it notes none."),

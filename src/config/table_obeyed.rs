@@ -93,13 +93,16 @@ pub const OBEYED: &[Directive] = &[
     yes_no("latency-tracking", true).doc("Whether INFO latencystats knows the commands' percentiles."),
     list("latency-tracking-info-percentiles", "50 99 99.9", read_percentiles)
         .doc("The percentiles that INFO latencystats shows."),
+    signed("slowlog-log-slower-than", 10000, -1, MAX)
+        .doc("Microseconds from which a command is in the slow log; -1: none is."),
+    signed("slowlog-max-len", 128, 0, MAX).doc("Entries of the slow log."),
     choice("enable-debug-command", NO_YES_LOCAL, 0).at_start().doc("Who may use DEBUG."),
     choice("enable-protected-configs", NO_YES_LOCAL, 0)
         .at_start()
         .mapped("local counts as yes")
         .doc("Whether CONFIG SET may change protected directives."),
     // Tuff's own.
-    int_to("workers", 0, 0, 255).at_start().doc("Threads that run commands; 0: one for each core."),
+    int_to("workers", 0, 0, 255).at_start().doc("Threads that run commands; 0: as many as the load needs, one for each core at most."),
     int_to("pool-threads", 16, 1, 1024).at_start().doc("Threads that read from the disk."),
     choice("hot-tier-policy", &["auto", "lru", "lfu"], 0)
         .doc("What stays in memory: the recently used, the often used, or as maxmemory-policy has it."),

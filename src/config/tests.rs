@@ -375,8 +375,6 @@ fn what_is_stored_and_not_obeyed_is_checked_and_warned_of() {
     assert_eq!(set(&config, &["notify-keyspace-events", "q"]), Err(text));
     let changes = [
         ("notify-keyspace-events", "KEA"),
-        ("slowlog-log-slower-than", "1"),
-        ("slowlog-max-len", "1"),
         ("latency-monitor-threshold", "1"),
         ("busy-reply-threshold", "1"),
         ("shutdown-timeout", "1"),

@@ -2,7 +2,7 @@
 //!
 //! A `Command` is a `Spec` (see `spec`) with a `Handler`: a synchronous function that reads its `Call`, writes a reply and
 //! touches nothing else. `run` takes a request through the gates, the locks, the handler and the commit. `table` finds commands
-//! by name. `node` is what all connections of a server share.
+//! by name. `node` is what all connections of a server share, `running` its long scripts.
 
 pub mod apart;
 pub mod docs;
@@ -10,15 +10,20 @@ pub mod group;
 pub mod keyspec;
 pub mod node;
 pub mod run;
+pub mod running;
+pub mod slowlog;
 pub mod spec;
 pub mod stats;
 pub mod syntax;
 pub mod table;
+pub mod words;
 
 use crate::keyspace::{Key, Outcome, Txn};
-use crate::resp::{Args, Reply};
+use crate::resp::{Args, OwnedArgs, Reply};
 use crate::session::{Effect, Session};
 use node::Node;
+use spec::Flag;
+use table::Entry;
 
 /// What runs a command. It may be run several times for one request; only the last run counts.
 pub type Handler = fn(&mut Call<'_>, &mut Reply<'_>) -> Outcome;
@@ -64,6 +69,25 @@ impl<'c> Call<'c> {
             database: self.database,
             in_exec: true,
             effects: Vec::new(),
+        }
+    }
+
+    /// Leaves a command of EXEC for the slow log if it was slow: this one, with its number in the table.
+    pub fn note_if_slow(&mut self, command: usize, duration_us: u64) {
+        if let Some(entry) = self.node.table.entries().get(command) {
+            self.leave_if_slow(entry, self.args, duration_us, false);
+        }
+    }
+
+    /// The same for one that this script has run.
+    pub fn note_if_slow_in_script(&mut self, entry: &Entry, args: Args<'_>, duration_us: u64) {
+        self.leave_if_slow(entry, args, duration_us, true);
+    }
+
+    fn leave_if_slow(&mut self, entry: &Entry, args: Args<'_>, duration_us: u64, by_script: bool) {
+        if slowlog::is_slow(&self.node.config, duration_us) && !entry.spec.flags.has(Flag::SkipSlowlog) {
+            let args = OwnedArgs::from_args(args);
+            self.effects.push(Effect::Slow { args, command: entry.name, duration_us, by_script });
         }
     }
 

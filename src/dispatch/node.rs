@@ -1,5 +1,7 @@
 //! What all connections of one server share.
 
+use super::running::RunningScripts;
+use super::slowlog::SlowLog;
 use super::stats::Stats;
 use super::table::Table;
 use crate::base::clock::Clock;
@@ -36,6 +38,8 @@ pub struct Node {
     pub clients: Clients,
     /// How often commands ran.
     pub stats: Stats,
+    /// Which of them took long.
+    pub slowlog: SlowLog,
     /// Its time.
     pub clock: Clock,
     /// When it started, unix milliseconds.
@@ -50,6 +54,8 @@ pub struct Node {
     pub saves: Saves,
     /// Connections and bytes.
     pub traffic: Traffic,
+    /// How many of them serve connections at present.
+    pub workers_in_use: AtomicUsize,
     /// How late the workers' loops were.
     pub loop_lag: LoopLag,
     /// What is sampled ten times a second: rates, memory, processor time.
@@ -64,29 +70,8 @@ pub struct Node {
     shutdown_wanted: Notify,
     /// The Lua scripts it knows.
     pub scripts: Scripts,
-    /// The kill switches of scripts that run off the workers.
-    running_scripts: Mutex<Vec<Arc<AtomicBool>>>,
-}
-
-/// A script that runs; dropped, it has ended.
-pub struct RunningScript<'n> {
-    node: &'n Node,
-    killed: Option<Arc<AtomicBool>>,
-}
-
-impl RunningScript<'_> {
-    /// SCRIPT KILL has come.
-    pub fn is_killed(&self) -> bool {
-        self.killed.as_ref().is_some_and(|killed| killed.load(Ordering::Relaxed))
-    }
-}
-
-impl Drop for RunningScript<'_> {
-    fn drop(&mut self) {
-        if let Some(killed) = &self.killed {
-            self.node.running_scripts.lock().retain(|other| !Arc::ptr_eq(other, killed));
-        }
-    }
+    /// The scripts and functions that run off the workers.
+    pub running_scripts: RunningScripts,
 }
 
 /// What INFO says of saving.
@@ -157,27 +142,12 @@ impl LoopLag {
 }
 
 impl Node {
-    /// A script begins; with `can_be_killed`, SCRIPT KILL finds it.
-    pub fn begin_script(&self, can_be_killed: bool) -> RunningScript<'_> {
-        let killed = can_be_killed.then(|| Arc::new(AtomicBool::new(false)));
-        if let Some(killed) = &killed {
-            self.running_scripts.lock().push(Arc::clone(killed));
-        }
-        RunningScript { node: self, killed }
-    }
-
-    /// Ends every script that can be killed. False when there is none.
-    pub fn kill_scripts(&self) -> bool {
-        let running = self.running_scripts.lock();
-        running.iter().for_each(|killed| killed.store(true, Ordering::Relaxed));
-        !running.is_empty()
-    }
-
     /// A node that is about to serve.
     pub fn new(table: Table, config: Arc<Config>, keyspace: Keyspace, clock: Clock, workers: usize) -> Node {
         Node {
             pubsub: Arc::new(PubSub::new(Arc::clone(&config), clock.clone())),
             stats: Stats::new(table.len(), workers),
+            slowlog: SlowLog::default(),
             table,
             config,
             keyspace,
@@ -188,6 +158,7 @@ impl Node {
             workers,
             saves: Saves { last_success_s: AtomicU64::new(clock.now_ms() / 1000), ..Saves::default() },
             traffic: Traffic::default(),
+            workers_in_use: AtomicUsize::new(workers),
             loop_lag: LoopLag::default(),
             vitals: Vitals::default(),
             active_expiry: AtomicBool::new(true),
@@ -197,7 +168,7 @@ impl Node {
             shutdown: Mutex::new(None),
             shutdown_wanted: Notify::new(),
             scripts: Scripts::new(),
-            running_scripts: Mutex::default(),
+            running_scripts: RunningScripts::default(),
         }
     }
 

@@ -3,10 +3,13 @@
 //!
 //! Read in this order: `row` (row keys: where a thing lies), `head` (the value of a key's head row), `packed` (small
 //! collections inside a head), `score` (rows of sorted sets), `ttl` and `gc` (the two queues), `system` (counters, namespaces,
-//! the format version).
+//! the format version), `library` (functions), `dump` (Redis' own format, with `lzf` in it).
 
+pub mod dump;
 pub mod gc;
 pub mod head;
+pub mod library;
+mod lzf;
 pub mod packed;
 pub mod row;
 pub mod score;

@@ -1,8 +1,10 @@
-//! Least recently used, in two segments.
+//! Least recently used, in two segments, with the bookkeeping left to whoever makes room.
 //!
-//! New rows enter *probation*; a use there moves a row to *protected*, which may hold 80 % of the
-//! shard. What overflows protected goes back to probation's young end. Victims are taken from
-//! probation's old end, so rows seen once (a scan) push out each other, and at most the fifth of the
+//! New rows enter *probation*. A use only leaves a mark on a row, which costs one look into a map and changes no list; so as long
+//! as everything fits there is nothing else to do. The order is made good when room is needed: what is
+//! taken from probation's old end and was read meanwhile moves up to *protected*, which may hold 80 % of the shard; what was
+//! only written begins anew at the young end; all else leaves. What overflows protected goes back to
+//! probation's young end, unless it was used, too. So rows seen once (a scan) push out each other, and at most the fifth of the
 //! shard that was not used twice, never the working set. Each segment is an `LruCache` without a
 //! limit of its own; the bytes are counted here.
 //!
@@ -21,8 +23,8 @@ pub(super) const ENTRY_BYTES: usize = 80 + 28;
 
 /// Protected leaves one part in this many to probation.
 const PROBATION_PART: usize = 5;
-/// Rows moved back from protected in one call, at most.
-const DEMOTIONS_MAX: usize = 16;
+/// Rows looked at in one call at most, before one leaves whatever its marks say.
+const LOOKS_MAX: usize = 16;
 /// The use counter a row gets when the policy becomes LFU: in probation, in protected.
 const SEEN_ONCE: u8 = 5;
 const SEEN_TWICE: u8 = 6;
@@ -33,9 +35,28 @@ struct Held {
     value: Value,
     /// The second of the last use.
     used_s: u32,
+    /// Read, or written, since it came to where it stands in its segment.
+    was_read: bool,
+    was_written: bool,
 }
 
 impl Held {
+    fn new(value: Value, used_s: u32) -> Held {
+        Held { value, used_s, was_read: false, was_written: false }
+    }
+
+    /// Marks a read. A row that bears the mark is not written to: its cache line stays clean.
+    fn read(&mut self, now_s: u32) -> Lookup {
+        if self.used_s != now_s || !self.was_read {
+            (self.used_s, self.was_read) = (now_s, true);
+        }
+        self.lookup()
+    }
+
+    fn clear_marks(&mut self) {
+        (self.was_read, self.was_written) = (false, false);
+    }
+
     fn lookup(&self) -> Lookup {
         Lookup::of(&self.value)
     }
@@ -91,21 +112,10 @@ impl Lru {
     /// Finds a row and counts the use.
     pub(super) fn get(&mut self, probe: &Probe, now_s: u32) -> Lookup {
         let wanted: &dyn Hashed = probe;
-        if let Some(held) = self.protected.get_mut(wanted) {
-            held.used_s = now_s;
-            return held.lookup();
+        match self.protected.peek_mut(wanted).or_else(|| self.probation.peek_mut(wanted)) {
+            Some(held) => held.read(now_s),
+            None => Lookup::Miss,
         }
-        let Some((key, mut held)) = self.probation.pop_entry(wanted) else {
-            return Lookup::Miss;
-        };
-        let found = held.lookup();
-        let charge = charge_of(probe.bytes, &held.value);
-        held.used_s = now_s;
-        self.probation_bytes -= charge;
-        self.protected_bytes += charge;
-        self.protected.push(key, held);
-        self.demote_overflow();
-        found
     }
 
     /// Finds a row without a trace.
@@ -131,8 +141,8 @@ impl Lru {
         self.protected.peek(wanted).or_else(|| self.probation.peek(wanted))
     }
 
-    /// Gives a row that is here another value; false if it is not here. A write makes it the youngest of
-    /// its segment, but only a read moves it up: a command that reads and writes has used it once.
+    /// Gives a row that is here another value; false if it is not here. A write keeps it in its segment, but only a read moves it
+    /// up: a command that reads and writes has used it once.
     pub(super) fn replace(
         &mut self,
         probe: &Probe,
@@ -141,23 +151,18 @@ impl Lru {
         source: Source,
     ) -> bool {
         let wanted: &dyn Hashed = probe;
-        let (segment, bytes) = if self.protected.contains(wanted) {
-            (&mut self.protected, &mut self.protected_bytes)
-        } else {
-            (&mut self.probation, &mut self.probation_bytes)
-        };
-        let held = match source {
-            Source::Write => segment.get_mut(wanted),
-            Source::Fill => segment.peek_mut(wanted),
-        };
-        let Some(held) = held else {
-            return false;
+        let (held, bytes) = match self.protected.peek_mut(wanted) {
+            Some(held) => (held, &mut self.protected_bytes),
+            None => match self.probation.peek_mut(wanted) {
+                Some(held) => (held, &mut self.probation_bytes),
+                None => return false,
+            },
         };
         *bytes -= charge_of(probe.bytes, &held.value);
         overwrite(&mut held.value, value);
         *bytes += charge_of(probe.bytes, &held.value);
         if source == Source::Write {
-            held.used_s = now_s;
+            (held.used_s, held.was_written) = (now_s, true);
         }
         self.demote_overflow();
         true
@@ -165,7 +170,7 @@ impl Lru {
 
     /// Adds a row that is not here.
     pub(super) fn insert(&mut self, probe: &Probe, value: Option<&[u8]>, now_s: u32) {
-        let mut held = Held { value: None, used_s: now_s };
+        let mut held = Held::new(None, now_s);
         overwrite(&mut held.value, value);
         self.probation_bytes += charge_of(probe.bytes, &held.value);
         self.probation.push(Key::new(probe), held);
@@ -187,9 +192,22 @@ impl Lru {
 
     /// Drops the row least worth keeping; false if there is none.
     pub(super) fn evict(&mut self) -> bool {
-        if let Some((key, held)) = self.probation.pop_lru() {
-            self.probation_bytes -= charge_of(key.bytes(), &held.value);
-            return true;
+        for look in 0.. {
+            let Some((key, mut held)) = self.probation.pop_lru() else { break };
+            if look < LOOKS_MAX && held.was_read {
+                held.clear_marks();
+                let charge = charge_of(key.bytes(), &held.value);
+                self.probation_bytes -= charge;
+                self.protected_bytes += charge;
+                self.protected.push(key, held);
+                self.demote_overflow();
+            } else if look < LOOKS_MAX && held.was_written {
+                held.clear_marks();
+                self.probation.push(key, held);
+            } else {
+                self.probation_bytes -= charge_of(key.bytes(), &held.value);
+                return true;
+            }
         }
         let Some((key, held)) = self.protected.pop_lru() else {
             return false;
@@ -199,13 +217,19 @@ impl Lru {
     }
 
     fn demote_overflow(&mut self) {
-        for _ in 0..DEMOTIONS_MAX {
+        for look in 0..LOOKS_MAX {
             if self.protected_bytes <= self.protected_bytes_max {
                 return;
             }
-            let Some((key, held)) = self.protected.pop_lru() else {
+            let Some((key, mut held)) = self.protected.pop_lru() else {
                 return;
             };
+            let was_used = held.was_read || held.was_written;
+            held.clear_marks();
+            if was_used && look + 1 < LOOKS_MAX {
+                self.protected.push(key, held);
+                continue;
+            }
             let charge = charge_of(key.bytes(), &held.value);
             self.protected_bytes -= charge;
             self.probation_bytes += charge;
@@ -217,7 +241,8 @@ impl Lru {
     pub(super) fn drain(&mut self) -> Vec<Kept> {
         let mut rows = Vec::with_capacity(self.len());
         for (segment, counter) in [(&mut self.probation, SEEN_ONCE), (&mut self.protected, SEEN_TWICE)] {
-            while let Some((key, Held { value, used_s })) = segment.pop_lru() {
+            while let Some((key, Held { value, used_s, was_read, .. })) = segment.pop_lru() {
+                let counter = if was_read { SEEN_TWICE } else { counter };
                 rows.push(Kept { key, value, used_s, counter });
             }
         }
@@ -229,7 +254,7 @@ impl Lru {
     /// Takes a drained row in, as the youngest of its segment.
     pub(super) fn restore(&mut self, row: Kept) {
         let charge = charge_of(row.key.bytes(), &row.value);
-        let held = Held { value: row.value, used_s: row.used_s };
+        let held = Held::new(row.value, row.used_s);
         if row.counter > SEEN_ONCE {
             self.protected_bytes += charge;
             self.protected.push(row.key, held);
@@ -293,9 +318,38 @@ mod tests {
             lru.insert(&probe(&[key]), None, 0);
             lru.get(&probe(&[key]), 0);
         }
+        lru.insert(&probe(&[5]), None, 0);
+        assert!(lru.evict());
+        assert!(!holds(&lru, &[5]), "the only one not read");
         assert_eq!((lru.probation.len(), lru.protected.len()), (1, 4));
         assert_eq!(lru.probation_bytes, charge(1, None));
         assert!(lru.evict());
+        assert!(!holds(&lru, &[0]), "first up, first down");
+    }
+
+    #[test]
+    fn a_use_while_everything_fits_changes_no_order() {
+        let mut lru = Lru::new(100 * ENTRY_BYTES);
+        for key in 0..5u8 {
+            lru.insert(&probe(&[key]), None, 0);
+        }
+        for key in [3, 1, 3] {
+            lru.get(&probe(&[key]), 1);
+        }
+        assert_eq!((lru.probation.len(), lru.protected.len()), (5, 0));
+        assert!(lru.evict());
         assert!(!holds(&lru, &[0]));
+    }
+
+    #[test]
+    fn rows_that_are_all_in_use_do_not_keep_one_from_leaving() {
+        let mut lru = Lru::new(1000 * ENTRY_BYTES);
+        for key in 0..200u8 {
+            lru.insert(&probe(&[key]), None, 0);
+            lru.get(&probe(&[key]), 0);
+        }
+        let before = lru.len();
+        assert!(lru.evict());
+        assert_eq!(lru.len(), before - 1);
     }
 }

@@ -79,7 +79,7 @@ impl Txn<'_> {
             return Err(Stop::Unavailable("a dry run tried to commit".to_owned()));
         }
         self.report_lookups();
-        if self.scratch.overlay.is_empty() && self.remapped.is_empty() {
+        if self.scratch.overlay.is_empty() && self.remapped.is_empty() && self.changed_libraries.is_none() {
             return Ok(Committed { sequence: self.scratch.sequence, changed: 0 });
         }
         let mut batch = Batch::default();
@@ -96,6 +96,9 @@ impl Txn<'_> {
             }
         }
         self.write_remapping(&mut batch);
+        if let Some(libraries) = &self.changed_libraries {
+            libraries.write(&self.keyspace.libraries(), &mut batch, db);
+        }
         for change in &consequences.counts {
             let row = counter_row(change.database.namespace(), change.writer.0);
             batch.put(db, Family::System, &row, &change.after().encode());
@@ -265,6 +268,9 @@ impl Txn<'_> {
         }
         if !self.remapped.is_empty() {
             self.apply_remapping(sequence);
+        }
+        if let Some(libraries) = self.changed_libraries.take() {
+            keyspace.install_libraries(libraries, sequence);
         }
         keyspace.figures.count_changes(self.scratch.changes.len() as u64);
     }

@@ -1,7 +1,7 @@
 //! The keyspace: the one door to data.
 //!
 //! Read in this order: `txn` (what a run reads and gathers), `commit` (how that becomes real), `stripes` and `gate` (who may run
-//! beside whom), `databases` (SELECT's numbers, DBSIZE), `watch`, then the two background tasks `expiry` and `gc`.
+//! beside whom), `databases` (SELECT's numbers, DBSIZE), `libraries` (functions), `watch`, then the two background tasks `expiry` and `gc`.
 //!
 //! Lock order: gate, stripes (ascending), then the mutexes of watches, waiters and the hot tier's shards, which are innermost and
 //! never held together. No lock is held across a wait on a worker.
@@ -15,6 +15,7 @@ mod figures;
 mod gate;
 mod gathering;
 pub mod gc;
+mod libraries;
 #[cfg(test)]
 mod model_tests;
 mod overlay;
@@ -34,6 +35,7 @@ pub use error::{Error, Outcome, Stop, TimeoutReply, Wait, fail};
 pub use figures::Figures;
 pub use gate::{Alone, Gate, Inside};
 pub use gathering::{Gathering, Taken};
+pub use libraries::{Libraries, LoadedLibrary};
 pub use ranks::Indexing;
 pub use scratch::{Savepoint, Scratch};
 pub use stripes::{Held, Holder, LockPlan, StripeId, Stripes};
@@ -76,6 +78,7 @@ pub struct Keyspace {
     stripes: Stripes,
     gate: Gate,
     databases: ArcSwap<DatabaseMap>,
+    libraries: ArcSwap<Libraries>,
     /// Held by a pool thread from counting keys to the end of its commit.
     pool_counts: Mutex<()>,
     watches: Watches,
@@ -134,6 +137,7 @@ fn hot_key(family: Family, row: &[u8]) -> RowKey {
 struct SystemRows {
     seed: HashSeed,
     databases: DatabaseMap,
+    libraries: Libraries,
     next_version: u64,
     next_namespace: u32,
 }
@@ -155,6 +159,7 @@ impl Keyspace {
             stripes: Stripes::default(),
             gate: Gate::new(workers),
             databases: ArcSwap::from_pointee(rows.databases),
+            libraries: ArcSwap::from_pointee(rows.libraries),
             pool_counts: Mutex::default(),
             watches: Watches::default(),
             waiters: Waiters::default(),
@@ -201,6 +206,7 @@ impl Keyspace {
         let rows = self.store.with_db(|db| read_system(db, &self.store, &self.gc, count))??;
         self.hot.clear();
         self.databases.store(Arc::new(rows.databases));
+        self.libraries.store(Arc::new(rows.libraries));
         self.next_version.fetch_max(rows.next_version, Ordering::AcqRel);
         self.next_namespace.fetch_max(rows.next_namespace, Ordering::AcqRel);
         let sequence = self.store.flushed_sequence();
@@ -362,8 +368,9 @@ fn read_system(
         store.sync_wal()?;
     }
     let databases = read_databases(&view, database_count)?;
+    let libraries = Libraries::read(&view)?;
     read_dead(&view, store, gc)?;
-    Ok(SystemRows { seed, databases, next_version, next_namespace })
+    Ok(SystemRows { seed, databases, libraries, next_version, next_namespace })
 }
 
 fn read_databases(view: &View<'_>, database_count: u32) -> Result<DatabaseMap, OpenError> {

@@ -16,6 +16,7 @@
 use super::Keyspace;
 use super::databases::{Database, DatabaseMap};
 use super::error::{Error, Outcome, Stop};
+use super::libraries::Libraries;
 use super::scratch::{KeyState, Savepoint, Scratch};
 use super::stripes::{LockPlan, StripeId};
 use crate::base::random::Rng;
@@ -202,6 +203,8 @@ pub struct Txn<'k> {
     pub(super) changed_databases: Option<Arc<DatabaseMap>>,
     pub(super) remapped: Vec<u32>,
     pub(super) flushed: Vec<Arc<Database>>,
+    /// The libraries as FUNCTION LOAD and its kin have left them; the commit installs them.
+    pub(super) changed_libraries: Option<Arc<Libraries>>,
     run: RunIdentity,
     rng: Option<Rng>,
     quiet: bool,
@@ -237,6 +240,7 @@ impl<'k> Txn<'k> {
             changed_databases: None,
             remapped,
             flushed,
+            changed_libraries: None,
             run,
             rng: None,
             quiet: false,

@@ -10,7 +10,8 @@ use lru::LruCache;
 
 use crate::resp::Reply;
 use crate::script::host::Host;
-use crate::script::interpreter::{Compiled, Interpreter, Outcome};
+use crate::script::interpreter::{Call, Compiled, Interpreter, Outcome};
+use crate::script::sandbox::Guest;
 use crate::script::source::{Script, Sha};
 
 /// Compiled scripts that are kept.
@@ -46,7 +47,10 @@ impl Engine {
         reply: &mut Reply<'_>,
     ) -> Outcome {
         match self.ready(script) {
-            Ok((interpreter, compiled)) => interpreter.run(compiled, script, keys, args, host, reply),
+            Ok((interpreter, compiled)) => {
+                let name = &script.sha().hex();
+                interpreter.run(&Call { compiled, name, keys, args }, host, reply)
+            }
             Err(error) => {
                 reply.error_bytes(&error);
                 Outcome::Failed { is_counted: false }
@@ -62,7 +66,7 @@ impl Engine {
     /// The interpreter, and the script compiled in it.
     fn ready(&mut self, script: &Script) -> Result<(&mut Interpreter, Compiled), Vec<u8>> {
         if self.interpreter.is_none() {
-            self.interpreter = Interpreter::new(self.bytes_max);
+            self.interpreter = Interpreter::new(Guest::Scripts, self.bytes_max);
         }
         let Some(interpreter) = &mut self.interpreter else {
             return Err(b"ERR no memory for a Lua interpreter".to_vec());

@@ -1,8 +1,8 @@
-//! One Lua interpreter: made, given scripts to compile, made to run them.
+//! One Lua interpreter: made, given scripts to compile or libraries to load, made to run them.
 #![allow(unsafe_code, reason = "C functions of Lua; the rule of vm.rs holds here")]
 //!
-//! Whatever may raise an error runs inside one protected C function (`make`, `compile`, `run`), which gets a struct of this
-//! file by pointer. So no error of Lua, lack of memory included, leaves an [`Interpreter`] other than as a value.
+//! Whatever may raise an error runs inside one protected C function (`make`, `compile`, `load`, `run_script`), which gets a struct of
+//! this file by pointer. So no error of Lua, lack of memory included, leaves an [`Interpreter`] other than as a value.
 
 use std::ffi::{c_int, c_void};
 use std::ptr;
@@ -12,7 +12,8 @@ use mlua::{Lua, LuaOptions, StdLib};
 
 use crate::resp::{Proto, Reply};
 use crate::script::host::{Host, Stop};
-use crate::script::source::Script;
+use crate::script::register::Registered;
+use crate::script::sandbox::Guest;
 use crate::script::to_resp::{Step, Unwritten, write_result};
 use crate::script::vm::{Run, bytes_at, error_handler, push_bytes, string_at, tick_hook, until_zero};
 use crate::script::{TICK_INSTRUCTIONS, sandbox, shims};
@@ -36,16 +37,42 @@ pub enum Outcome {
     Stopped,
 }
 
-/// A compiled script within its interpreter.
+/// A compiled script, or a function of a library, within its interpreter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Compiled(c_int);
+pub(super) struct Compiled(pub c_int);
+
+/// What is to be run.
+pub(super) struct Call<'a> {
+    pub compiled: Compiled,
+    /// How errors name it.
+    pub name: &'a [u8],
+    pub keys: &'a [&'a [u8]],
+    pub args: &'a [&'a [u8]],
+}
+
+/// Why a library was not loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoadError {
+    /// The client's fault, with its code.
+    Refused(Vec<u8>),
+    /// The host has ended the run.
+    Stopped(Stop),
+}
+
+/// Where the sandbox's parts lie in Lua's registry.
+#[derive(Clone, Copy)]
+struct Places {
+    /// The real table of globals.
+    globals: c_int,
+    /// For functions: the metatable of the environment, and the one it has while a library is loaded.
+    metatables: Option<(c_int, c_int)>,
+}
 
 /// A Lua state with the sandbox in it.
 pub(super) struct Interpreter {
     run: Box<Run>,
     steps: Vec<Step>,
-    /// Where the real table of globals lies in the registry.
-    globals: c_int,
+    places: Places,
     bytes_max: usize,
     state: *mut lua_State,
     /// Owns the state.
@@ -54,22 +81,22 @@ pub(super) struct Interpreter {
 
 impl Interpreter {
     /// An interpreter whose data may grow to `bytes_max`. Nothing if there is no memory for it.
-    pub fn new(bytes_max: usize) -> Option<Interpreter> {
+    pub fn new(guest: Guest, bytes_max: usize) -> Option<Interpreter> {
         let libraries = StdLib::TABLE | StdLib::STRING | StdLib::MATH | StdLib::OS;
         // SAFETY: what these libraries offer beyond the sandbox is out of a script's reach.
         let lua = unsafe { Lua::unsafe_new_with(libraries, LuaOptions::new().catch_rust_panics(false)) };
         let mut state = ptr::null_mut();
         // SAFETY: the pointer lives as long as `lua`.
         unsafe { lua.exec_raw::<()>((), |lua| state = lua).ok()? };
-        let mut globals = 0;
+        let mut places = Places { globals: 0, metatables: None };
         // SAFETY: `make` takes the arguments it is given here; errors end in `exec_raw`.
         unsafe {
-            let slot = &raw mut globals;
-            lua.exec_raw::<()>((), |lua| *slot = make(lua)).ok()?;
+            let slot = &raw mut places;
+            lua.exec_raw::<()>((), |lua| *slot = make(lua, guest)).ok()?;
             ffi::lua_sethook(state, Some(tick_hook), ffi::LUA_MASKCOUNT, TICK_INSTRUCTIONS);
         }
         lua.set_memory_limit(bytes_max).ok()?;
-        Some(Interpreter { run: Box::new(Run::new()), steps: Vec::new(), globals, bytes_max, state, lua })
+        Some(Interpreter { run: Box::new(Run::new()), steps: Vec::new(), places, bytes_max, state, lua })
     }
 
     /// Bytes in use by Lua.
@@ -94,25 +121,61 @@ impl Interpreter {
         unsafe { ffi::luaL_unref(self.state, ffi::LUA_REGISTRYINDEX, compiled.0) };
     }
 
-    /// Runs a script and writes its result or error.
-    pub fn run(
-        &mut self,
-        compiled: Compiled,
-        script: &Script,
-        keys: &[&[u8]],
-        args: &[&[u8]],
-        host: &mut dyn Host,
-        reply: &mut Reply<'_>,
-    ) -> Outcome {
+    /// Runs a library's text, which registers its functions. They stay until they are forgotten.
+    pub fn load(&mut self, body: &[u8], host: &mut dyn Host) -> Result<Vec<Registered>, LoadError> {
+        let state = self.state;
+        let run = ptr::from_mut(&mut *self.run);
+        let mut job = LoadJob { body, run, error: None };
+        let pointer = (&raw mut job).cast();
+        // SAFETY: `load` takes a pointer to this struct; the run is lent to the host and to Lua alone.
+        let result = unsafe {
+            self.set_environment(true);
+            let result = (*run).enter(host, || {
+                (*run).registered = Some(Vec::new());
+                protected(state, load, pointer)
+            });
+            self.set_environment(false);
+            result
+        };
+        let error = job.error.take().or(result.err());
+        let registered = self.run.registered.take().unwrap_or_default();
+        self.settle();
+        if error.is_none() && self.run.stop.is_none() && self.run.panic.is_none() {
+            return Ok(registered);
+        }
+        registered.iter().for_each(|function| self.forget(function.compiled()));
+        self.collect();
+        if let Some(panic) = self.run.panic.take() {
+            std::panic::resume_unwind(panic);
+        }
+        match self.run.stop {
+            Some(stop) => Err(LoadError::Stopped(stop)),
+            None => Err(LoadError::Refused(error.unwrap_or_default())),
+        }
+    }
+
+    /// Makes the environment that of a library being loaded, or that of functions.
+    unsafe fn set_environment(&mut self, is_loading: bool) {
+        let Some((running, loading)) = self.places.metatables else { return };
+        unsafe {
+            let top = ffi::lua_gettop(self.state);
+            ffi::lua_pushvalue(self.state, ffi::LUA_GLOBALSINDEX);
+            let number = if is_loading { loading } else { running };
+            ffi::lua_rawgeti_(self.state, ffi::LUA_REGISTRYINDEX, number);
+            ffi::lua_setmetatable(self.state, -2);
+            ffi::lua_settop(self.state, top);
+        }
+    }
+
+    /// Runs a script or a function and writes its result or error.
+    pub fn run(&mut self, call: &Call<'_>, host: &mut dyn Host, reply: &mut Reply<'_>) -> Outcome {
         let written = reply.len();
-        let (state, globals) = (self.state, self.globals);
+        let (state, places) = (self.state, self.places);
         let run = ptr::from_mut(&mut *self.run);
         self.steps.clear();
         let mut job = RunJob {
-            function: compiled.0,
-            globals,
-            keys,
-            args,
+            call,
+            places,
             run,
             steps: &mut self.steps,
             bytes_max: self.bytes_max,
@@ -142,7 +205,7 @@ impl Interpreter {
             None => Outcome::Done,
             Some(failure) => {
                 reply.truncate(written);
-                failure.write(script, reply);
+                failure.write(call.name, reply);
                 Outcome::Failed { is_counted: failure.is_counted }
             }
         }
@@ -182,15 +245,68 @@ unsafe fn protected(lua: *mut lua_State, function: lua_CFunction, data: *mut c_v
     }
 }
 
-/// Builds the sandbox and makes it the environment. Answers where the real table of globals lies in the registry.
-unsafe fn make(lua: *mut lua_State) -> c_int {
+/// Builds the sandbox and makes it the environment. Answers where its parts lie in the registry.
+unsafe fn make(lua: *mut lua_State, guest: Guest) -> Places {
     unsafe {
         ffi::lua_settop(lua, 0);
-        sandbox::build(lua);
+        sandbox::build(lua, guest);
         ffi::lua_replace(lua, ffi::LUA_GLOBALSINDEX);
         let globals = ffi::luaL_ref(lua, ffi::LUA_REGISTRYINDEX);
+        let mut places = Places { globals, metatables: None };
+        if guest == Guest::Functions {
+            ffi::lua_pushvalue(lua, ffi::LUA_GLOBALSINDEX);
+            let running = metatable_place(lua);
+            sandbox::build_loading(lua);
+            places.metatables = Some((running, metatable_place(lua)));
+        }
         ffi::lua_settop(lua, 0);
-        globals
+        places
+    }
+}
+
+/// Puts the metatable of the table on top into the registry.
+unsafe fn metatable_place(lua: *mut lua_State) -> c_int {
+    unsafe {
+        ffi::lua_getmetatable(lua, -1);
+        ffi::luaL_ref(lua, ffi::LUA_REGISTRYINDEX)
+    }
+}
+
+struct LoadJob<'a> {
+    body: &'a [u8],
+    run: *mut Run,
+    error: Option<Vec<u8>>,
+}
+
+unsafe extern "C-unwind" fn load(lua: *mut lua_State) -> c_int {
+    unsafe {
+        let job = &mut *ffi::lua_touserdata(lua, 1).cast::<LoadJob<'_>>();
+        ffi::lua_settop(lua, 0);
+        if shims::compile(lua, job.body, c"@user_function".as_ptr()) != 0 {
+            let text = until_zero(string_at(lua, -1).unwrap_or(b"?"));
+            job.error = Some([b"ERR Error compiling function: ", text].concat());
+            return 0;
+        }
+        if ffi::lua_pcall(lua, 0, 0, 0) == 0 || (*job.run).stop.is_some() {
+            return 0;
+        }
+        // Redis names the code of the error within the text, too.
+        let (code, text) = match ffi::lua_isstring(lua, 1) {
+            0 if ffi::lua_type(lua, 1) != ffi::LUA_TTABLE => (&b""[..], &b"ERR unknown error"[..]),
+            0 => {
+                ffi::lua_checkstack(lua, 2);
+                push_bytes(lua, b"err");
+                ffi::lua_rawget_(lua, 1);
+                (&b""[..], string_at(lua, -1).unwrap_or(b"ERR unknown error"))
+            }
+            _ => {
+                let mut len = 0;
+                let start = ffi::lua_tolstring(lua, 1, &raw mut len);
+                (&b"ERR "[..], bytes_at(start, len))
+            }
+        };
+        job.error = Some([b"ERR Error registering functions: ", code, until_zero(text)].concat());
+        0
     }
 }
 
@@ -213,10 +329,8 @@ unsafe extern "C-unwind" fn compile(lua: *mut lua_State) -> c_int {
 }
 
 struct RunJob<'a, 'b> {
-    function: c_int,
-    globals: c_int,
-    keys: &'a [&'a [u8]],
-    args: &'a [&'a [u8]],
+    call: &'a Call<'a>,
+    places: Places,
     run: *mut Run,
     steps: &'a mut Vec<Step>,
     bytes_max: usize,
@@ -228,13 +342,21 @@ unsafe extern "C-unwind" fn run_script(lua: *mut lua_State) -> c_int {
     unsafe {
         let job = &mut *ffi::lua_touserdata(lua, 1).cast::<RunJob<'_, '_>>();
         ffi::lua_settop(lua, 0);
-        ffi::lua_rawgeti_(lua, ffi::LUA_REGISTRYINDEX, job.globals);
-        set_array(lua, c"KEYS".to_bytes(), job.keys);
-        set_array(lua, c"ARGV".to_bytes(), job.args);
-        ffi::lua_settop(lua, 0);
         ffi::lua_pushcclosure(lua, error_handler, 0);
-        ffi::lua_rawgeti_(lua, ffi::LUA_REGISTRYINDEX, job.function);
-        if ffi::lua_pcall(lua, 0, 1, 1) != 0 {
+        let arguments = if job.places.metatables.is_some() {
+            ffi::lua_rawgeti_(lua, ffi::LUA_REGISTRYINDEX, job.call.compiled.0);
+            push_array(lua, job.call.keys);
+            push_array(lua, job.call.args);
+            2
+        } else {
+            ffi::lua_rawgeti_(lua, ffi::LUA_REGISTRYINDEX, job.places.globals);
+            set_array(lua, c"KEYS".to_bytes(), job.call.keys);
+            set_array(lua, c"ARGV".to_bytes(), job.call.args);
+            ffi::lua_settop(lua, 1);
+            ffi::lua_rawgeti_(lua, ffi::LUA_REGISTRYINDEX, job.call.compiled.0);
+            0
+        };
+        if ffi::lua_pcall(lua, arguments, 1, 1) != 0 {
             if (*job.run).stop != Some(Stop::Again) {
                 job.error = Some(Failure::of_top(lua));
             }
@@ -262,12 +384,18 @@ unsafe extern "C-unwind" fn run_script(lua: *mut lua_State) -> c_int {
 unsafe fn set_array(lua: *mut lua_State, name: &[u8], elements: &[&[u8]]) {
     unsafe {
         push_bytes(lua, name);
+        push_array(lua, elements);
+        ffi::lua_rawset(lua, -3);
+    }
+}
+
+unsafe fn push_array(lua: *mut lua_State, elements: &[&[u8]]) {
+    unsafe {
         ffi::lua_createtable(lua, c_int::try_from(elements.len()).unwrap_or(0), 0);
         for (i, element) in (1..).zip(elements) {
             push_bytes(lua, element);
             ffi::lua_rawseti_(lua, -2, i);
         }
-        ffi::lua_rawset(lua, -3);
     }
 }
 
@@ -304,11 +432,10 @@ impl Failure {
         }
     }
 
-    fn write(&self, script: &Script, reply: &mut Reply<'_>) {
-        let sha = script.sha().hex();
+    fn write(&self, name: &[u8], reply: &mut Reply<'_>) {
         let text = match (&self.place, self.is_plain) {
-            (_, true) => [b"ERR Error running script ", &sha[..], b", ", &self.text[..]].concat(),
-            (Some(place), _) => [&self.text[..], b" script: ", &sha, b", on ", place, b"."].concat(),
+            (_, true) => [b"ERR Error running script ", name, b", ", &self.text[..]].concat(),
+            (Some(place), _) => [&self.text[..], b" script: ", name, b", on ", place, b"."].concat(),
             (None, _) => self.text.clone(),
         };
         reply.error_bytes(&text);

@@ -12,12 +12,13 @@ use crate::base::number::{IntText, write_f64};
 use crate::resp::Proto;
 use crate::script::from_resp::push_reply;
 use crate::script::host::LogLevel;
+use crate::script::register::register_function;
 use crate::script::source::Sha;
 use crate::script::vm::{
     Run, current_or_raise, push_bytes, push_error, raise, raise_at_caller, raise_stop, string_at, until_zero,
 };
 
-/// The functions, by name.
+/// The functions, by name, that scripts and functions find.
 pub(super) const FUNCTIONS: &[(&str, lua_CFunction)] = &[
     ("call", call),
     ("pcall", pcall),
@@ -28,22 +29,26 @@ pub(super) const FUNCTIONS: &[(&str, lua_CFunction)] = &[
     ("status_reply", status_reply),
     ("set_repl", set_propagation),
     ("acl_check_cmd", acl_check_command),
-    ("breakpoint", breakpoint),
-    ("debug", debug),
-    ("replicate_commands", replicate_commands),
 ];
 
+/// Those that only EVAL's scripts find.
+pub(super) const SCRIPT_FUNCTIONS: &[(&str, lua_CFunction)] =
+    &[("breakpoint", breakpoint), ("debug", debug), ("replicate_commands", replicate_commands)];
+
+/// Those that a library of functions finds while it is loaded.
+pub(super) const LIBRARY_FUNCTIONS: &[(&str, lua_CFunction)] =
+    &[("register_function", register_function), ("log", log)];
+
 /// The numbers beside them.
-pub(super) const CONSTANTS: &[(&str, i32)] = &[
+pub(super) const CONSTANTS: &[(&str, i32)] =
+    &[("REPL_NONE", 0), ("REPL_AOF", 1), ("REPL_SLAVE", 2), ("REPL_REPLICA", 2), ("REPL_ALL", 3)];
+
+/// The numbers that are there even while a library is loaded.
+pub(super) const LIBRARY_CONSTANTS: &[(&str, i32)] = &[
     ("LOG_DEBUG", 0),
     ("LOG_VERBOSE", 1),
     ("LOG_NOTICE", 2),
     ("LOG_WARNING", 3),
-    ("REPL_NONE", 0),
-    ("REPL_AOF", 1),
-    ("REPL_SLAVE", 2),
-    ("REPL_REPLICA", 2),
-    ("REPL_ALL", 3),
     ("REDIS_VERSION_NUM", 0x0008_0203),
 ];
 

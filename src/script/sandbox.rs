@@ -39,9 +39,18 @@ const GLOBALS: &[&str] = &[
 /// Libraries of Lua that scripts may use whole.
 const LIBRARIES: &[&str] = &["string", "math", "table", "coroutine"];
 
+/// For whom a sandbox is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Guest {
+    /// EVAL's scripts.
+    Scripts,
+    /// Functions of libraries.
+    Functions,
+}
+
 /// Takes what it needs from Lua's globals, which are the environment now, and leaves two tables on the empty stack: the real
 /// globals of the sandbox, and their face.
-pub(super) unsafe fn build(lua: *mut lua_State) {
+pub(super) unsafe fn build(lua: *mut lua_State, guest: Guest) {
     unsafe {
         ffi::lua_createtable(lua, 0, 64);
         let real = ffi::lua_gettop(lua);
@@ -53,8 +62,10 @@ pub(super) unsafe fn build(lua: *mut lua_State) {
             ffi::lua_pushcclosure(lua, *function, 0);
             set(lua, real, name);
         }
-        ffi::lua_pushcclosure(lua, error_handler, 0);
-        set(lua, real, "__redis__err__handler");
+        if guest == Guest::Scripts {
+            ffi::lua_pushcclosure(lua, error_handler, 0);
+            set(lua, real, "__redis__err__handler");
+        }
         for library in LIBRARIES {
             push_global(lua, library);
             set(lua, real, library);
@@ -71,7 +82,7 @@ pub(super) unsafe fn build(lua: *mut lua_State) {
         set_functions(lua, redis_api::MATH);
         ffi::lua_settop(lua, real);
         add_clock(lua, real);
-        add_redis(lua, real);
+        add_redis(lua, real, guest);
         libraries::make(lua, keep_library);
         protect(lua, real);
     }
@@ -101,14 +112,37 @@ unsafe fn protect(lua: *mut lua_State, real: c_int) {
             shims::set_string_metatable_face(lua);
         }
         ffi::lua_settop(lua, real);
-        ffi::lua_createtable(lua, 0, 1);
-        ffi::lua_pushcclosure(lua, shims::refuse_global, 0);
-        ffi::lua_setfield(lua, -2, c"__index".as_ptr());
-        ffi::lua_setmetatable(lua, real);
+        refuse_missing(lua);
         ffi::lua_pushvalue(lua, real);
         shims::protect_top(lua);
         ffi::lua_pushvalue(lua, -1);
         set(lua, real, "_G");
+    }
+}
+
+/// Makes asking the table on top for what it has not an error.
+unsafe fn refuse_missing(lua: *mut lua_State) {
+    unsafe {
+        ffi::lua_createtable(lua, 0, 1);
+        ffi::lua_pushcclosure(lua, shims::refuse_global, 0);
+        ffi::lua_setfield(lua, -2, c"__index".as_ptr());
+        ffi::lua_setmetatable(lua, -2);
+    }
+}
+
+/// Pushes the face of what a library finds while it is loaded: a table `redis` and nothing else.
+pub(super) unsafe fn build_loading(lua: *mut lua_State) {
+    unsafe {
+        ffi::lua_createtable(lua, 0, 1);
+        let real = ffi::lua_gettop(lua);
+        ffi::lua_createtable(lua, 0, 16);
+        set_functions(lua, redis_api::LIBRARY_FUNCTIONS);
+        set_constants(lua, redis_api::LIBRARY_CONSTANTS);
+        refuse_missing(lua);
+        shims::protect_top(lua);
+        set(lua, real, "redis");
+        refuse_missing(lua);
+        shims::protect_top(lua);
     }
 }
 
@@ -129,11 +163,23 @@ unsafe fn add_clock(lua: *mut lua_State, real: c_int) {
     }
 }
 
-unsafe fn add_redis(lua: *mut lua_State, real: c_int) {
+unsafe fn add_redis(lua: *mut lua_State, real: c_int, guest: Guest) {
     unsafe {
         ffi::lua_createtable(lua, 0, 32);
         set_functions(lua, redis_api::FUNCTIONS);
-        for (name, value) in redis_api::CONSTANTS {
+        if guest == Guest::Scripts {
+            set_functions(lua, redis_api::SCRIPT_FUNCTIONS);
+        }
+        set_constants(lua, redis_api::CONSTANTS);
+        set_constants(lua, redis_api::LIBRARY_CONSTANTS);
+        set(lua, real, "redis");
+    }
+}
+
+/// Sets numbers in the table on top, and the version.
+unsafe fn set_constants(lua: *mut lua_State, constants: &[(&str, i32)]) {
+    unsafe {
+        for (name, value) in constants {
             push_bytes(lua, name.as_bytes());
             ffi::lua_pushinteger(lua, *value as ffi::lua_Integer);
             ffi::lua_rawset(lua, -3);
@@ -141,7 +187,6 @@ unsafe fn add_redis(lua: *mut lua_State, real: c_int) {
         push_bytes(lua, b"REDIS_VERSION");
         push_bytes(lua, redis_api::VERSION.as_bytes());
         ffi::lua_rawset(lua, -3);
-        set(lua, real, "redis");
     }
 }
 

@@ -85,6 +85,16 @@ impl Flags {
         Flags::NAMES.iter().find(|(_, known)| known.as_bytes() == name).map(|(flag, _)| *flag)
     }
 
+    /// The flags of these bits, as [`Flags::bits`] gave them.
+    pub fn from_bits(bits: u8) -> Flags {
+        Flags(bits)
+    }
+
+    /// One bit for each flag; they are on disk.
+    pub fn bits(self) -> u8 {
+        self.0
+    }
+
     /// Both together.
     pub fn with(self, other: Flags) -> Flags {
         Flags(self.0 | other.0)

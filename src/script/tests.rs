@@ -299,6 +299,20 @@ fn what_a_script_did_to_its_world_is_gone_in_the_next() {
 }
 
 #[test]
+fn an_error_names_the_place_of_the_innermost_line_of_the_script() {
+    assert_eq!(
+        run("\n redis.log()"),
+        "-ERR redis.log() requires two arguments or more. script: SHA, on @user_script:2.|"
+    );
+    let text = "table.foreach({x = 1}, redis.log)";
+    assert_eq!(run(text), "-ERR First argument must be a number (log level). script: SHA, on =[C]:-1.|");
+    assert_eq!(
+        run("return redis.log()"),
+        "-ERR redis.log() requires two arguments or more. script: SHA, on @user_script:1.|"
+    );
+}
+
+#[test]
 fn the_log_and_permissions_are_the_hosts() {
     let mut host = Strings::default();
     let text = "redis.log(redis.LOG_WARNING, 'a', 1, {}, 'b') return {redis.acl_check_cmd('GET', 'x'), \

@@ -21,6 +21,7 @@ use crate::resp::Proto;
 use crate::script::host::{Host, Stop};
 use crate::script::json_config::JsonConfig;
 use crate::script::random::Rand48;
+use crate::script::register::Registered;
 
 /// Everything a run needs besides the Lua stack.
 pub(super) struct Run {
@@ -40,6 +41,8 @@ pub(super) struct Run {
     pub scratch: Vec<u8>,
     /// How cjson is set in this run.
     pub json: JsonConfig,
+    /// While a library is loaded: the functions it has registered.
+    pub registered: Option<Vec<Registered>>,
     /// Words of the command being called; they lie on the Lua stack and live as long as the call.
     words: Vec<&'static [u8]>,
 }
@@ -60,6 +63,7 @@ impl Run {
             out: Vec::new(),
             scratch: Vec::new(),
             json: JsonConfig::default(),
+            registered: None,
             words: Vec::new(),
         }
     }
@@ -341,7 +345,10 @@ pub(super) unsafe extern "C-unwind" fn error_handler(lua: *mut lua_State) -> c_i
         if is_known {
             ffi::lua_getinfo(lua, c"Sl".as_ptr(), &raw mut place);
             if CStr::from_ptr(place.what) == c"C" {
-                is_known = ffi::lua_getstack(lua, 2, &raw mut place) != 0;
+                // The outermost one is the engine itself.
+                let mut outermost: ffi::lua_Debug = std::mem::zeroed();
+                is_known = ffi::lua_getstack(lua, 3, &raw mut outermost) != 0
+                    && ffi::lua_getstack(lua, 2, &raw mut place) != 0;
                 if is_known {
                     ffi::lua_getinfo(lua, c"Sl".as_ptr(), &raw mut place);
                 }

@@ -80,7 +80,6 @@ pub(super) async fn accept(
             return;
         }
     };
-    let mut turn = 0;
     loop {
         let (stream, address) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -103,8 +102,9 @@ pub(super) async fn accept(
         shared.node.traffic.accepted.fetch_add(1, Ordering::Relaxed);
         set_options(&stream, &shared.node.config);
         shared.arriving.fetch_add(1, Ordering::AcqRel);
-        turn = (turn + 1) % workers.len();
-        if workers[turn].send(Arrival { stream, address }).is_err() {
+        let seat = shared.seats.fetch_add(1, Ordering::Relaxed);
+        let worker = shared.placement.worker_of(seat);
+        if workers[worker].send(Arrival::New(seat, stream, address)).is_err() {
             return;
         }
     }

@@ -6,9 +6,10 @@
 //! the log is flushed (with `appendfsync always`: synced) up to the highest sequence that any of them could have seen. If that
 //! fails, every one of them becomes an error.
 
-use super::Local;
-use super::effects::apply;
+use super::effects::{apply, forget_session};
 use super::messages::filled;
+use super::worker::Desk;
+use super::{Local, Shared};
 use crate::base::random::Rng;
 use crate::config::{AppendFsync, ClientClass};
 use crate::dispatch::group::{Settled, Ticket};
@@ -39,6 +40,8 @@ const KEEP_BYTES: usize = 64 << 10;
 pub(super) struct Connection {
     pub(super) shared: Rc<Local>,
     pub(super) worker: usize,
+    /// Decides which worker serves it.
+    pub(super) seat: usize,
     pub(super) bench: Rc<RefCell<Bench>>,
     pub(super) rng: Rng,
     pub(super) stream: TcpStream,
@@ -50,7 +53,7 @@ pub(super) struct Connection {
     members: Vec<Member>,
     ticket: Option<Ticket>,
     /// Bytes at the front of `input` that `members` stand for.
-    ahead: usize,
+    pub(super) ahead: usize,
     /// The group stalled: its commands are run by themselves.
     alone: bool,
     /// Replies in `output` that are not let go yet, and up to where the log must be flushed for them.
@@ -67,7 +70,7 @@ pub(super) struct Connection {
     pub(super) has_left: bool,
     /// The last flush gave up its replies.
     pub(super) has_retracted: bool,
-    last_command: usize,
+    pub(super) last_command: usize,
     /// The time as of the last command's end, monotonic and unix, microseconds: one look at the clock per command.
     mono_us: u64,
     now_us: u64,
@@ -98,17 +101,12 @@ enum Step {
 type Ended = io::Result<()>;
 
 impl Connection {
-    pub(super) fn new(
-        shared: Rc<Local>,
-        worker: usize,
-        bench: Rc<RefCell<Bench>>,
-        stream: TcpStream,
-        session: Session,
-    ) -> Connection {
+    pub(super) fn new(at: &Desk, seat: usize, stream: TcpStream, session: Session) -> Connection {
         Connection {
-            shared,
-            worker,
-            bench,
+            shared: Rc::clone(&at.shared),
+            worker: at.worker,
+            seat,
+            bench: Rc::clone(&at.bench),
             rng: Rng::from_entropy(),
             stream,
             session,
@@ -133,9 +131,13 @@ impl Connection {
         }
     }
 
-    /// Serves the connection to its end.
+    /// Serves the connection to its end, or until it goes to another worker.
     pub(super) async fn serve(mut self) {
-        let ended = self.converse().await;
+        let ended = match self.converse().await {
+            Ok(Some(worker)) => return self.depart(worker),
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
         // Whatever ended the connection: what it has begun is brought to an end.
         self.settle();
         if let Err(error) = ended
@@ -143,11 +145,11 @@ impl Connection {
         {
             tracing::debug!(client = self.session.client.id, %error, "a connection ended");
         }
-        super::effects::forget_session(&mut self);
-        self.shared.node.clients.remove(self.session.client.id);
+        end(&self.shared, &mut self.session);
     }
 
-    async fn converse(&mut self) -> Ended {
+    /// Until the connection ends or, with its number, goes to another worker.
+    async fn converse(&mut self) -> io::Result<Option<usize>> {
         loop {
             self.burst().await?;
             self.flush_with_messages().await?;
@@ -156,13 +158,22 @@ impl Connection {
                 continue;
             }
             if self.closing || self.session.client.is_ended() {
-                return Ok(());
+                return Ok(None);
             }
             self.rest();
+            self.shared.placement.burst(self.worker);
+            if let Some(worker) = self.destination() {
+                return Ok(Some(worker));
+            }
             if !self.read().await? {
-                return Ok(());
+                return Ok(None);
             }
         }
+    }
+
+    /// True when nothing is under way.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.members.is_empty() && self.ticket.is_none() && self.output.is_empty() && self.posted.is_none()
     }
 
     /// Runs every whole request in the buffer.
@@ -278,6 +289,7 @@ impl Connection {
         let duration_us = self.lap();
         if !ran.pending && self.members.is_empty() {
             self.finish(entry, ran, start, duration_us);
+            self.note_if_slow(entry, duration_us, Connection::decoded_request);
             return Step::Done;
         }
         if self.ticket.is_none() {
@@ -326,6 +338,7 @@ impl Connection {
                     Ok(ran) => {
                         let duration_us = self.lap();
                         self.finish(entry, ran, start, duration_us);
+                        self.note_if_slow(entry, duration_us, Connection::decoded_request);
                         Step::Done
                     }
                     Err(pause) => Step::Paused(entry.index, OwnedArgs::from_args(args), run, pause),
@@ -396,8 +409,10 @@ impl Connection {
 
     fn finish_all(&mut self, mut members: Vec<Member>, share_us: u64) {
         let shared = Rc::clone(&self.shared);
-        for Member { command, ran, start, duration_us } in members.drain(..) {
-            self.finish(&shared.node.table.entries()[command], ran, start, duration_us + share_us);
+        for (number, Member { command, ran, start, duration_us }) in members.drain(..).enumerate() {
+            let (entry, duration_us) = (&shared.node.table.entries()[command], duration_us + share_us);
+            self.finish(entry, ran, start, duration_us);
+            self.note_if_slow(entry, duration_us, |own| own.request_of_member(number));
         }
         self.members = members;
     }
@@ -633,6 +648,12 @@ impl Connection {
         }
         Ok(read > 0)
     }
+}
+
+/// A connection is over: nothing knows of it any more.
+pub(super) fn end(shared: &Shared, session: &mut Session) {
+    forget_session(shared, session);
+    shared.node.clients.remove(session.client.id);
 }
 
 /// A browser led here by a hostile page sends these first; nothing it says after may be taken for commands.

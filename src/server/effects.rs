@@ -1,7 +1,7 @@
 //! What a committed command changes outside the data, applied to its connection and the server.
 
 use super::connection::Connection;
-use super::{retune, save};
+use super::{Shared, retune, save, shown};
 use crate::resp::{OwnedArgs, Proto};
 use crate::session::{Effect, Multi, ReplyMode, Session, Watched};
 use std::rc::Rc;
@@ -44,12 +44,16 @@ pub(super) fn apply(connection: &mut Connection, effect: Effect) {
                 node.stats.error(&text);
             }
         }
+        Effect::Slow { args, command, duration_us, by_script } => {
+            shown::note_slow(&shared, &client, (command, args.args(), duration_us), by_script);
+        }
+        Effect::ResetSlowLog => node.slowlog.reset(),
         Effect::EndMulti => {
             set_multi(session, None);
-            unwatch(connection);
+            unwatch(&connection.shared, &mut connection.session);
         }
         Effect::Watch(watched) => watch(connection, watched),
-        Effect::Unwatch => unwatch(connection),
+        Effect::Unwatch => unwatch(&connection.shared, &mut connection.session),
         Effect::Reset => reset(connection),
         Effect::Close => connection.closing = true,
         Effect::SetReplyMode(mode) => session.reply_mode = mode,
@@ -93,10 +97,12 @@ pub(super) fn apply(connection: &mut Connection, effect: Effect) {
 }
 
 /// The connection ends: nothing watches or is queued for it any more.
-pub(super) fn forget_session(connection: &mut Connection) {
-    unwatch(connection);
-    set_multi(&mut connection.session, None);
-    connection.end_subscriptions();
+pub(super) fn forget_session(shared: &Shared, session: &mut Session) {
+    unwatch(shared, session);
+    set_multi(session, None);
+    if let Some(outbox) = session.client.outbox() {
+        shared.node.pubsub.unsubscribe_all(outbox);
+    }
 }
 
 fn set_multi(session: &mut Session, multi: Option<Multi>) {
@@ -127,10 +133,9 @@ fn watch(connection: &mut Connection, watched: Watched) {
     session.client.watched.store(session.watched.len(), Ordering::Relaxed);
 }
 
-fn unwatch(connection: &mut Connection) {
-    let session = &mut connection.session;
+fn unwatch(shared: &Shared, session: &mut Session) {
     for watched in session.watched.drain(..) {
-        connection.shared.node.keyspace.watches().remove(&watched.row, &session.watch_flag);
+        shared.node.keyspace.watches().remove(&watched.row, &session.watch_flag);
     }
     // A fresh flag: a commit that still holds the old one can no longer harm.
     session.watch_flag = Arc::default();
@@ -138,7 +143,8 @@ fn unwatch(connection: &mut Connection) {
 }
 
 fn reset(connection: &mut Connection) {
-    forget_session(connection);
+    forget_session(&connection.shared, &mut connection.session);
+    connection.has_left = true;
     let authenticated = connection.shared.node.config.requirepass().is_empty();
     let client = Arc::clone(&connection.session.client);
     client.labels.lock().name = Arc::default();

@@ -39,14 +39,6 @@ impl Connection {
         }
     }
 
-    /// The connection ends, or begins anew.
-    pub(super) fn end_subscriptions(&mut self) {
-        if let Some(outbox) = self.session.client.outbox() {
-            self.shared.node.pubsub.unsubscribe_all(outbox);
-            self.has_left = true;
-        }
-    }
-
     /// Sends a message; it tells of what the connection has seen and written since its last flush.
     pub(super) fn publish(&mut self, kind: Kind, channel: &[u8], payload: &[u8]) {
         let rests = Rests { sequence: self.sequence, epoch: self.epoch };

@@ -204,6 +204,8 @@ fn runs(node: &Node, page: &mut Exposition) {
     let lag = Durations { buckets: &buckets, sum_us };
     page.histogram("tuff_worker_loop_lag_seconds", "How late the workers' loops came round.", lag);
     page.gauge("tuff_workers", "Worker threads.", node.workers as f64);
+    let in_use = node.workers_in_use.load(Ordering::Relaxed);
+    page.gauge("tuff_workers_in_use", "Worker threads that serve connections at present.", in_use as f64);
 }
 
 fn storage(node: &Node, page: &mut Exposition) {

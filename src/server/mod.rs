@@ -1,7 +1,7 @@
 //! The server: sockets, threads and their beginning and end.
 //!
 //! `Server::start` opens the data folder, starts the workers and the background, and accepts connections on a thread of its own.
-//! Read in this order: `worker`, `connection` (the life of a connection), `pause` (runs that cannot go on), `effects`, then
+//! Read in this order: `worker`, `placement`, `connection` (the life of a connection), `pause` (runs that cannot go on), `effects`, then
 //! `pool`, `sync` (the WAL thread), `housekeeping`, `save`.
 
 mod accept;
@@ -12,11 +12,14 @@ mod housekeeping;
 pub mod logging;
 mod messages;
 mod metrics_http;
+mod moving;
 mod pause;
 mod pidfile;
+mod placement;
 mod pool;
 mod retune;
 mod save;
+mod shown;
 mod sync;
 mod worker;
 
@@ -31,6 +34,7 @@ use crate::hot::HotTier;
 use crate::keyspace::Keyspace;
 use crate::session::ShutdownMode;
 use crate::store::{Store, StoreOptions};
+use placement::Placement;
 use pool::Pool;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -47,7 +51,10 @@ pub(crate) struct Shared {
     pub(crate) node: Arc<Node>,
     pub(crate) pool: Pool,
     pub(crate) sync: Arc<WalSync>,
+    placement: Placement,
     ending: AtomicBool,
+    /// Connections accepted since the start; their number is their seat.
+    seats: AtomicUsize,
     /// Connections accepted and not yet in the list.
     arriving: AtomicUsize,
 }
@@ -116,11 +123,14 @@ impl Server {
         let wal = sync
             .start(Arc::clone(&node))
             .map_err(|error| StartError::new("starting the WAL thread", error))?;
+        let first_workers = if config.has_fixed_workers() { node.workers } else { 1 };
         let shared = Arc::new(Shared {
+            placement: Placement::new(node.workers, first_workers),
             node,
             pool,
             sync,
             ending: AtomicBool::new(false),
+            seats: AtomicUsize::new(0),
             arriving: AtomicUsize::new(0),
         });
         let (senders, workers) = start_workers(&shared)?;
@@ -128,6 +138,9 @@ impl Server {
         {
             let _inside = runtime.enter();
             housekeeping::start(&shared);
+            if !config.has_fixed_workers() && shared.node.workers > 1 {
+                tokio::spawn(placement::place(Arc::clone(&shared)));
+            }
             for listener in listeners {
                 acceptors.push(tokio::spawn(accept::accept(Arc::clone(&shared), listener, senders.clone())));
             }
@@ -247,6 +260,7 @@ fn start_workers(shared: &Arc<Shared>) -> Result<Workers, StartError> {
         senders.push(sender);
         threads.push(thread);
     }
+    shared.placement.connect(senders.iter().map(UnboundedSender::downgrade).collect());
     Ok((senders, threads))
 }
 

@@ -100,7 +100,7 @@ impl Connection {
     ) -> io::Result<()> {
         let job = Job { command, args, run, session: self.session.clone(), alone: false, fed: None };
         let mut held = Held { shared: Arc::clone(&self.shared), job, waiter: None, turn: None };
-        let started_us = self.shared.node.clock.mono_us();
+        let mut started_us = self.shared.node.clock.mono_us();
         let (mut cold_rounds, mut stalls, mut conflicts) = (0, 0, 0);
         let shared = Arc::clone(&self.shared);
         let figures = shared.node.keyspace.figures();
@@ -134,7 +134,11 @@ impl Connection {
                     if let Some(mut turn) = held.turn.take() {
                         turn.pass_on = false;
                     }
-                    match self.wait_to_be_fed(&mut held, &wait).await? {
+                    let began_us = shared.node.clock.mono_us();
+                    let fed = self.wait_to_be_fed(&mut held, &wait).await?;
+                    // Waiting is no work.
+                    started_us += shared.node.clock.mono_us().saturating_sub(began_us);
+                    match fed {
                         Fed::Again => match self.again(&mut held) {
                             Ok(ran) => break Some(ran),
                             Err(pause) => pause,
@@ -187,8 +191,10 @@ impl Connection {
             return Ok(());
         };
         held.leave(&ran);
-        let duration_us = shared.node.clock.mono_us() - started_us;
-        self.finish(&shared.node.table.entries()[command], ran, start.min(self.output.len()), duration_us);
+        let duration_us = shared.node.clock.mono_us().saturating_sub(started_us);
+        let entry = &shared.node.table.entries()[command];
+        self.finish(entry, ran, start.min(self.output.len()), duration_us);
+        self.note_if_slow(entry, duration_us, |_| Some(held.job.args.clone()));
         Ok(())
     }
 

@@ -1,9 +1,10 @@
 //! A worker: one thread, one single-threaded tokio runtime, the connections given to it.
 //!
-//! The acceptor hands out new connections in turn. A ticker measures how late the worker's loop comes round: the figure by which
+//! The acceptor hands out new connections in turn; `placement` may send them on to other workers. A ticker measures how late the worker's loop comes round: the figure by which
 //! the promise that nothing holds a worker up is watched.
 
 use super::connection::Connection;
+use super::moving::Luggage;
 use super::{Local, Shared};
 use crate::dispatch::run::Bench;
 use crate::session::Session;
@@ -20,10 +21,19 @@ use tokio::task::LocalSet;
 
 const TICK: Duration = Duration::from_millis(10);
 
-/// A connection just accepted. Their number is bounded by `maxclients`.
-pub(super) struct Arrival {
-    pub(super) stream: std::net::TcpStream,
-    pub(super) address: SocketAddr,
+/// A connection that comes to a worker. Their number is bounded by `maxclients`.
+pub(super) enum Arrival {
+    /// Just accepted, with its seat (`Placement::worker_of`).
+    New(usize, std::net::TcpStream, SocketAddr),
+    /// From another worker.
+    Moved(Box<Luggage>),
+}
+
+/// What all connections of a worker share.
+pub(super) struct Desk {
+    pub(super) shared: Rc<Local>,
+    pub(super) worker: usize,
+    pub(super) bench: Rc<RefCell<Bench>>,
 }
 
 /// Starts the thread of one worker; it ends when the acceptor has gone and its connections are closed.
@@ -40,13 +50,21 @@ pub(super) fn start(
 }
 
 async fn serve(shared: Arc<Shared>, number: usize, mut arrivals: UnboundedReceiver<Arrival>) {
-    let shared = Rc::new(Local(shared));
-    let bench = Rc::new(RefCell::new(Bench::of_worker(number)));
-    let ticker = tokio::task::spawn_local(tick(Arc::clone(&shared), Rc::clone(&bench)));
+    shared.placement.enter(number);
+    let desk = Desk {
+        shared: Rc::new(Local(shared)),
+        worker: number,
+        bench: Rc::new(RefCell::new(Bench::of_worker(number))),
+    };
+    let ticker = tokio::task::spawn_local(tick(Arc::clone(&desk.shared), Rc::clone(&desk.bench)));
     let mut connections = tokio::task::JoinSet::new();
     while let Some(arrival) = arrivals.recv().await {
         while connections.try_join_next().is_some() {}
-        match welcome(&shared, number, &bench, arrival) {
+        let connection = match arrival {
+            Arrival::New(seat, stream, address) => welcome(&desk, seat, stream, address),
+            Arrival::Moved(luggage) => luggage.unpack(&desk),
+        };
+        match connection {
             Ok(connection) => {
                 connections.spawn_local(connection.serve());
             }
@@ -58,12 +76,12 @@ async fn serve(shared: Arc<Shared>, number: usize, mut arrivals: UnboundedReceiv
 }
 
 fn welcome(
-    shared: &Rc<Local>,
-    number: usize,
-    bench: &Rc<RefCell<Bench>>,
-    arrival: Arrival,
+    desk: &Desk,
+    seat: usize,
+    stream: std::net::TcpStream,
+    address: SocketAddr,
 ) -> std::io::Result<Connection> {
-    let Arrival { stream, address } = arrival;
+    let shared = &desk.shared;
     let descriptor = stream.as_raw_fd();
     let local_address = stream.local_addr()?;
     let stream = TcpStream::from_std(stream)?;
@@ -71,7 +89,7 @@ fn welcome(
     shared.arriving.fetch_sub(1, Ordering::AcqRel);
     let authenticated = shared.node.config.requirepass().is_empty();
     let session = Session::new(client, authenticated);
-    Ok(Connection::new(Rc::clone(shared), number, Rc::clone(bench), stream, session))
+    Ok(Connection::new(desk, seat, stream, session))
 }
 
 async fn tick(shared: Arc<Shared>, bench: Rc<RefCell<Bench>>) {

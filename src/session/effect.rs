@@ -68,6 +68,19 @@ pub enum Effect {
         /// The error, code first.
         error: Option<Box<[u8]>>,
     },
+    /// A command that ran inside EXEC or a script was slow.
+    Slow {
+        /// Its words.
+        args: OwnedArgs,
+        /// Its whole name.
+        command: &'static str,
+        /// How long it took, microseconds.
+        duration_us: u64,
+        /// A script ran it.
+        by_script: bool,
+    },
+    /// SLOWLOG RESET.
+    ResetSlowLog,
     /// EXEC or DISCARD: the queue and the watches are gone.
     EndMulti,
     /// WATCH.

@@ -104,6 +104,12 @@ impl Db {
         self.read_only
     }
 
+    /// Whether there is a row; its value is read, from the disk if need be, and not copied.
+    pub(super) fn has(&self, family: Family, row: &[u8]) -> Result<bool, ReadError> {
+        let value = self.db.get_pinned_cf_opt(self.family(family), row, &self.disk_read);
+        value.map(|value| value.is_some()).map_err(|error| ReadError::Failed(error.into_string()))
+    }
+
     /// The sequence of the newest row.
     pub fn latest_sequence(&self) -> u64 {
         self.db.latest_sequence_number()

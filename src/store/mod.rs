@@ -5,18 +5,20 @@
 //! yet flushed is worth nothing under the next.
 //!
 //! Read in this order: `handle` (reads, writes and scans on an open database), `open` (its options), `dead` (what the
-//! compaction filter may drop), `faults` (hooks by which tests make the disk slow, full or broken).
+//! compaction filter may drop), `faults` (hooks by which tests make the disk slow, full or broken), `direct` (reads for measuring).
 //!
 //! Threads: workers use `Tier::Memory` and never wait for a disk; the pool uses `Tier::Disk`. `reopen`, `checkpoint`,
 //! `sync_wal` and `flush_memtables` may wait for the disk and belong to the pool and the WAL thread.
 
 mod dead;
+mod direct;
 mod faults;
 mod handle;
 mod open;
 mod pace;
 
 pub use dead::DeadSet;
+pub use direct::KeyReader;
 pub use faults::Faults;
 pub use handle::{Batch, Db, Direction, Snapshot, View, Visit};
 pub use open::StoreOptions;

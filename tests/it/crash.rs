@@ -435,7 +435,7 @@ fn run(policies: &[&str]) {
     let options = |start: usize| {
         let mut options = vec!["--appendonly", "yes", "--appendfsync", policies[start % policies.len()]];
         if !subject_is_oracle() {
-            options.extend(["--packed-max-bytes", if start % 2 == 0 { "64" } else { "1kb" }]);
+            options.extend(["--packed-max-bytes", if start.is_multiple_of(2) { "64" } else { "1kb" }]);
         }
         options
     };

@@ -13,6 +13,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("config", &["base"]),
     ("metrics", &["base", "config"]),
     ("resp", &["base"]),
+    ("load", &["base", "resp"]),
     ("script", &["base", "resp"]),
     ("encoding", &["base"]),
     ("store", &["base", "config", "metrics", "encoding"]),

@@ -7,13 +7,16 @@
 //! `TUFF_DIFF_COMMANDS`, `TUFF_DIFF_FAMILIES`, `TUFF_DIFF_WITHOUT`, `TUFF_CRASH_ROUNDS`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
+mod bench;
 mod chance;
 mod client;
 mod collections;
 mod crash;
 mod differential;
+mod functions;
 mod large_results;
 mod layers;
+mod observe;
 mod protocol;
 mod run;
 mod server;

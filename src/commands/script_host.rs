@@ -1,0 +1,217 @@
+//! Where a script or a function meets the data.
+//!
+//! A script is one command: it runs in one transaction, the commands it calls run in it one after the other (`Call::nest`), and all
+//! is one batch. What stops one of its commands (a cold row, too much work) stops the script, which runs again from its start
+//! with the same clock and chance. Keys it has declared are locked before; one that it comes upon is locked on the spot if it is
+//! free (`Txn::reach`). A script that takes longer than a worker should goes to the pool.
+
+use crate::dispatch::Call;
+use crate::dispatch::apart::{error_in, run_apart};
+use crate::dispatch::node::Node;
+use crate::dispatch::run::misconf_text;
+use crate::dispatch::running::{RunningFunction, RunningScript};
+use crate::dispatch::spec::Flag::{self, NoScript, ReadOnly};
+use crate::encoding::row::Position;
+use crate::keyspace::{Error, Mode, Outcome, Savepoint, Stop, StripeId, fail};
+use crate::resp::{OwnedArgs, Proto, Reply};
+use crate::script::{self, Flags, Host, LogLevel};
+use crate::session::Effect;
+
+/// Lua's data on one thread, bytes: that of scripts, and as much again for functions.
+pub const LUA_BYTES_MAX: usize = 256 << 20;
+/// A script that takes longer leaves the worker for the pool, microseconds.
+const WORKER_US_MAX: u64 = 3_000;
+
+/// Whether what a script or a function has declared lets it run now; and whether it must not write. A script may have declared
+/// nothing.
+pub fn check_flags(call: &Call<'_>, flags: Option<Flags>, is_read_only: bool) -> Outcome<bool> {
+    let may_write = !flags.is_some_and(|flags| flags.has(Flags::NO_WRITES));
+    if flags.is_some() && may_write {
+        if is_read_only {
+            return fail("ERR Can not execute a script with write flag using *_ro command.");
+        }
+        if let Some(reason) = call.node.keyspace.store().failure() {
+            return Err(Error::Bytes(misconf_text(&reason).into_bytes()).into());
+        }
+    }
+    Ok(is_read_only || !may_write)
+}
+
+/// Runs what a script asks for as commands of the script's own transaction.
+pub struct CommandHost<'h, 'c> {
+    call: &'h mut Call<'c>,
+    began_us: u64,
+    /// Where SCRIPT KILL finds it, when it is not on a worker.
+    running: RunningScript<'h>,
+    is_read_only: bool,
+    /// Why the script was ended.
+    stop: Option<Stop>,
+    /// It was killed: what it has written since `before` is taken back.
+    is_killed: bool,
+    before: Savepoint,
+    effects_len: usize,
+}
+
+impl<'h, 'c> CommandHost<'h, 'c> {
+    /// The host of a script, or of a function of this name.
+    pub fn new(call: &'h mut Call<'c>, function: Option<&[u8]>, is_read_only: bool) -> CommandHost<'h, 'c> {
+        let node: &'h Node = call.node;
+        let began_us = node.clock.mono_us();
+        let running = if call.txn.mode() == Mode::Worker {
+            node.running_scripts.begin_on_worker()
+        } else {
+            let command = call.args;
+            node.running_scripts.begin(function.map(|name| RunningFunction {
+                name: name.into(),
+                command: OwnedArgs::from_args(command),
+                began_us,
+            }))
+        };
+        let (before, effects_len) = (call.txn.savepoint(), call.effects.len());
+        CommandHost {
+            call,
+            began_us,
+            running,
+            is_read_only,
+            stop: None,
+            is_killed: false,
+            before,
+            effects_len,
+        }
+    }
+
+    /// What the end of the run means for the command.
+    pub fn end(self, ended: script::Outcome) -> Outcome {
+        if self.is_killed {
+            self.call.txn.rewind(&self.before);
+            self.call.effects.truncate(self.effects_len);
+        }
+        match (ended, self.stop) {
+            (script::Outcome::Stopped, Some(stop)) => Err(stop),
+            (script::Outcome::Stopped, None) => Err(Stop::Heavy),
+            (script::Outcome::Done | script::Outcome::Failed { .. }, _) => Ok(()),
+        }
+    }
+
+    fn stop(&mut self, stop: Stop) -> Result<(), script::Stop> {
+        self.stop = Some(stop);
+        Err(script::Stop::Again)
+    }
+
+    /// Why the script may not run a command, in Redis' words.
+    fn refusal(&self, flags: crate::dispatch::spec::Flags) -> Option<String> {
+        if flags.has(NoScript) {
+            return Some("ERR This Redis command is not allowed from script".to_owned());
+        }
+        if flags.has(Flag::Write) {
+            if self.is_read_only {
+                return Some("ERR Write commands are not allowed from read-only scripts.".to_owned());
+            }
+            return self.call.node.keyspace.store().failure().map(|reason| misconf_text(&reason));
+        }
+        None
+    }
+
+    fn run_command(&mut self, words: &OwnedArgs, proto: Proto, out: &mut Vec<u8>) -> Outcome {
+        let args = words.args();
+        let mut reply = Reply::new(out, proto);
+        let node = self.call.node;
+        let Ok(entry) = node.table.find(args) else {
+            reply.error("ERR Unknown Redis command called from script");
+            return Ok(());
+        };
+        let (spec, count) = (entry.spec, args.len() as i32);
+        let wrong_count = (spec.arity > 0 && count != spec.arity) || count < -spec.arity;
+        let Some(handler) = spec.handler.filter(|_| !wrong_count) else {
+            reply.error("ERR Wrong number of args calling Redis command from script");
+            return Ok(());
+        };
+        if let Some(text) = self.refusal(spec.flags) {
+            reply.error(&text);
+            return Ok(());
+        }
+        let mode = self.call.txn.mode();
+        if spec.flags.has(Flag::Gate) && mode != Mode::Alone {
+            return Err(Stop::Alone);
+        }
+        if spec.flags.has(Flag::Heavy) && mode == Mode::Worker {
+            return Err(Stop::Heavy);
+        }
+        for key in spec.lock_keys(args) {
+            let position = Position::of_key(node.keyspace.seed(), args.at(key.index as usize));
+            self.call.txn.reach(StripeId::of(position))?;
+        }
+        let began_us = node.clock.mono_us();
+        let start = reply.len();
+        let quiet = self.call.session.no_touch;
+        let mut nested = self.call.nest(args);
+        nested.txn.set_quiet(quiet);
+        nested.txn.set_counting(spec.flags.has(ReadOnly));
+        let ran = run_apart(&mut nested, handler, &mut reply);
+        let (remapping, effects) = (nested.txn.into_remapping(), nested.effects);
+        self.call.txn.take_up(remapping);
+        ran?;
+        for effect in effects {
+            match effect {
+                // The script's own choice: its caller's database stays.
+                Effect::Select(database) => self.call.database = database,
+                effect => self.call.effects.push(effect),
+            }
+        }
+        let error = error_in(reply.written().get(start..).unwrap_or_default());
+        let duration_us = node.clock.mono_us().saturating_sub(began_us);
+        self.call.effects.push(Effect::Ran { command: entry.index, duration_us, error });
+        self.call.note_if_slow_in_script(entry, args, duration_us);
+        Ok(())
+    }
+}
+
+impl Host for CommandHost<'_, '_> {
+    fn call(&mut self, words: &[&[u8]], proto: Proto, out: &mut Vec<u8>) -> Result<(), script::Stop> {
+        self.tick()?;
+        match self.run_command(&OwnedArgs::from_slices(words), proto, out) {
+            Ok(()) => Ok(()),
+            Err(stop) => self.stop(stop),
+        }
+    }
+
+    fn tick(&mut self) -> Result<(), script::Stop> {
+        if self.running.is_killed() {
+            self.is_killed = true;
+            return Err(script::Stop::Kill);
+        }
+        let took_us = self.call.node.clock.mono_us().saturating_sub(self.began_us);
+        match self.call.txn.mode() {
+            Mode::Worker if took_us > WORKER_US_MAX => self.stop(Stop::Heavy),
+            // It may go round for ever, for what it sees need not fit together; it was only to warm rows.
+            Mode::Dry if took_us > 1000 * self.call.node.config.busy_reply_threshold_ms() => {
+                self.stop(Stop::Heavy)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn seed(&mut self) -> u64 {
+        self.call.txn.rng().next_u64()
+    }
+
+    fn may_run(&mut self, words: &[&[u8]]) -> Option<bool> {
+        let words = OwnedArgs::from_slices(words);
+        self.call.node.table.find(words.args()).ok().map(|_| true)
+    }
+
+    fn log(&mut self, level: LogLevel, text: &[u8]) {
+        log(level, text);
+    }
+}
+
+/// `redis.log`.
+pub fn log(level: LogLevel, text: &[u8]) {
+    let text = String::from_utf8_lossy(text);
+    match level {
+        LogLevel::Debug => tracing::trace!(script = %text),
+        LogLevel::Verbose => tracing::debug!(script = %text),
+        LogLevel::Notice => tracing::info!(script = %text),
+        LogLevel::Warning => tracing::warn!(script = %text),
+    }
+}

@@ -1,0 +1,353 @@
+//! Which worker serves which connection: as few workers as the load needs.
+//!
+//! A worker that serves more connections has more of their commands in each turn of its loop, and so pays less for each: one
+//! write of the group, one flush of the log, one waking up. When the workers in use are busy, one more is tried, and kept if it
+//! brings more commands a second; when it seems that fewer would do, that is tried. A light load is served by one. With
+//! `workers` set to a number, all of them are in use from the start to the end.
+//!
+//! The decision is taken every `PERIOD` from what the kernel says of the workers' CPU time and of the machine's idle time. A
+//! connection learns of it between two bursts, and moves then: nothing of it is under way.
+
+use super::worker::Arrival;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::mpsc::WeakUnboundedSender;
+
+/// Between two decisions.
+pub(super) const PERIOD: Duration = Duration::from_millis(100);
+
+/// Workers are busy that have less than this part of their time left.
+const BUSY: f64 = 0.85;
+/// Less than this of a core is no room for a worker.
+const IDLE_CORES_MIN: f64 = 0.25;
+/// Commands in a burst from which on clients have it easier than the server.
+const DEEP: f64 = 4.0;
+/// One worker fewer does when it has this part of its time for the load of all.
+const LIGHT: f64 = 0.5;
+/// One worker fewer may do when the workers' load is not more than this of each, and `FEW_SPARE` of a core.
+const FEW: f64 = 0.9;
+const FEW_SPARE: f64 = 0.15;
+/// How much the newest period counts against those before it.
+const WEIGHT: f64 = 0.6;
+/// Periods in a trial; the first is not counted, in it connections move.
+const TRIAL: u32 = 3;
+/// What a worker more must bring in commands a second, and what one fewer may cost.
+const GAIN: f64 = 1.1;
+const LOSS: f64 = 0.95;
+/// Periods after a trial before the next; doubled with each that fails, while the load is what it was.
+const REST: u32 = 10;
+const REST_MAX: u32 = 160;
+
+/// A counter in a cache line of its own.
+#[derive(Default)]
+#[repr(align(64))]
+struct Padded(AtomicU64);
+
+/// Who is where.
+pub(super) struct Placement {
+    in_use: AtomicUsize,
+    bursts: Box<[Padded]>,
+    /// The kernel's file of each worker's CPU time.
+    threads: Box<[OnceLock<String>]>,
+    senders: OnceLock<Vec<WeakUnboundedSender<Arrival>>>,
+}
+
+impl Placement {
+    /// For so many workers, of which so many are used at first.
+    pub(super) fn new(workers: usize, in_use: usize) -> Placement {
+        Placement {
+            in_use: AtomicUsize::new(in_use.clamp(1, workers)),
+            bursts: (0..workers).map(|_| Padded::default()).collect(),
+            threads: (0..workers).map(|_| OnceLock::new()).collect(),
+            senders: OnceLock::new(),
+        }
+    }
+
+    /// How connections reach the workers. The senders are weak: what keeps a worker waiting for connections is the acceptor alone.
+    pub(super) fn connect(&self, senders: Vec<WeakUnboundedSender<Arrival>>) {
+        // Once, at the start.
+        self.senders.get_or_init(|| senders);
+    }
+
+    /// Called by a worker's own thread when it starts.
+    pub(super) fn enter(&self, worker: usize) {
+        if let (Ok(thread), Some(slot)) = (std::fs::read_link("/proc/thread-self"), self.threads.get(worker))
+        {
+            slot.get_or_init(|| format!("/proc/{}/schedstat", thread.display()));
+        }
+    }
+
+    /// The worker for a connection; the seats are numbered as connections come.
+    pub(super) fn worker_of(&self, seat: usize) -> usize {
+        seat % self.in_use()
+    }
+
+    /// Workers in use.
+    pub(super) fn in_use(&self) -> usize {
+        self.in_use.load(Ordering::Relaxed)
+    }
+
+    /// A worker has served a burst.
+    pub(super) fn burst(&self, worker: usize) {
+        let count = &self.bursts[worker].0;
+        // Only this worker writes it.
+        count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Sends a connection to another worker, unless the server is about to end.
+    pub(super) fn send(&self, worker: usize, arrival: Arrival) -> Result<(), Arrival> {
+        match self.senders.get().and_then(|senders| senders.get(worker)).and_then(|sender| sender.upgrade()) {
+            Some(sender) => sender.send(arrival).map_err(|refused| refused.0),
+            None => Err(arrival),
+        }
+    }
+}
+
+impl super::Shared {
+    fn use_workers(&self, in_use: usize) {
+        self.placement.in_use.store(in_use, Ordering::Relaxed);
+        // For people.
+        self.node.workers_in_use.store(in_use, Ordering::Relaxed);
+    }
+}
+
+/// Takes the decision again and again; for the main runtime.
+pub(super) async fn place(shared: std::sync::Arc<super::Shared>) {
+    let mut judge = Judge::new(shared.placement.bursts.len());
+    let mut last: Option<Sample> = None;
+    loop {
+        // By the first sample all workers have entered.
+        tokio::time::sleep(PERIOD).await;
+        let Some(sample) = Sample::take(&shared) else {
+            // The kernel does not say: all workers are used.
+            return shared.use_workers(judge.workers);
+        };
+        if let Some(before) = &last {
+            shared.use_workers(judge.decide(shared.placement.in_use(), &sample.since(before)));
+        }
+        last = Some(sample);
+    }
+}
+
+/// Counters as of one moment.
+struct Sample {
+    at: std::time::Instant,
+    busy: Duration,
+    idle: Duration,
+    commands: u64,
+    bursts: u64,
+}
+
+/// What happened in a period.
+#[derive(Debug, Clone, Copy)]
+struct Load {
+    /// Cores that the workers kept busy.
+    busy_cores: f64,
+    /// Cores of the machine that had nothing to do.
+    idle_cores: f64,
+    /// Commands in a burst.
+    depth: f64,
+    /// Commands a second.
+    rate: f64,
+}
+
+impl Load {
+    /// This and what came after it.
+    fn blended(&self, newest: &Load) -> Load {
+        let blend = |old: f64, new: f64| old + WEIGHT * (new - old);
+        Load {
+            busy_cores: blend(self.busy_cores, newest.busy_cores),
+            idle_cores: blend(self.idle_cores, newest.idle_cores),
+            depth: blend(self.depth, newest.depth),
+            rate: blend(self.rate, newest.rate),
+        }
+    }
+}
+
+impl Sample {
+    fn take(shared: &super::Shared) -> Option<Sample> {
+        let mut busy = Duration::ZERO;
+        for thread in &shared.placement.threads {
+            let text = std::fs::read_to_string(thread.get()?).ok()?;
+            busy += Duration::from_nanos(text.split(' ').next()?.parse().ok()?);
+        }
+        let machine = std::fs::read_to_string("/proc/stat").ok()?;
+        // cpu user nice system idle iowait ..., in hundredths of a second.
+        let mut fields = machine.lines().next()?.split_ascii_whitespace().skip(4);
+        let mut hundredths = || fields.next()?.parse::<u64>().ok();
+        let idle = Duration::from_millis((hundredths()? + hundredths()?) * 10);
+        let bursts = shared.placement.bursts.iter().map(|count| count.0.load(Ordering::Relaxed)).sum();
+        Some(Sample {
+            at: std::time::Instant::now(),
+            busy,
+            idle,
+            commands: shared.node.stats.calls(),
+            bursts,
+        })
+    }
+
+    fn since(&self, before: &Sample) -> Load {
+        let seconds = (self.at - before.at).as_secs_f64().max(1e-6);
+        let bursts = self.bursts.saturating_sub(before.bursts);
+        // CONFIG RESETSTAT sets them back.
+        let commands = self.commands.saturating_sub(before.commands) as f64;
+        Load {
+            busy_cores: self.busy.saturating_sub(before.busy).as_secs_f64() / seconds,
+            idle_cores: self.idle.saturating_sub(before.idle).as_secs_f64() / seconds,
+            depth: commands / bursts.max(1) as f64,
+            rate: commands / seconds,
+        }
+    }
+}
+
+/// The rule, and what it remembers.
+struct Judge {
+    workers: usize,
+    load: Option<Load>,
+    trial: Option<Trial>,
+    /// Periods to go before another trial, and how many it will be after a failed one.
+    rest: u32,
+    rest_next: u32,
+    /// The depth of the bursts at the last trial.
+    depth: f64,
+}
+
+/// Another number of workers, to see what it brings.
+struct Trial {
+    from: usize,
+    rate_before: f64,
+    commands: f64,
+    periods: u32,
+}
+
+impl Judge {
+    fn new(workers: usize) -> Judge {
+        Judge { workers, load: None, trial: None, rest: 0, rest_next: REST, depth: 0.0 }
+    }
+
+    /// How many workers to use after a period with so many.
+    fn decide(&mut self, in_use: usize, newest: &Load) -> usize {
+        if let Some(trial) = self.trial.take() {
+            return self.judge(in_use, trial, newest);
+        }
+        let load = self.load.map_or(*newest, |load| load.blended(newest));
+        self.load = Some(load);
+        if in_use > 1 && load.busy_cores <= LIGHT * (in_use - 1) as f64 {
+            self.load = None;
+            return in_use - 1;
+        }
+        let has_changed = load.depth > 2.0 * self.depth || 2.0 * load.depth < self.depth;
+        if has_changed {
+            self.rest_next = REST;
+        } else if self.rest > 0 {
+            self.rest -= 1;
+            return in_use;
+        }
+        let wanted = self.wanted(in_use, &load);
+        if wanted != in_use {
+            self.trial = Some(Trial { from: in_use, rate_before: load.rate, commands: 0.0, periods: 0 });
+            self.depth = load.depth;
+            self.load = None;
+        }
+        wanted
+    }
+
+    /// How many workers might be better.
+    fn wanted(&self, in_use: usize, load: &Load) -> usize {
+        let has_room = load.depth >= DEEP || load.idle_cores >= IDLE_CORES_MIN;
+        if in_use < self.workers && has_room && load.busy_cores >= BUSY * in_use as f64 {
+            return (in_use + in_use.div_ceil(2)).min(self.workers);
+        }
+        if in_use > 1 && load.busy_cores <= FEW * (in_use - 1) as f64 + FEW_SPARE {
+            return in_use - 1;
+        }
+        in_use
+    }
+
+    /// Another period of a trial.
+    fn judge(&mut self, in_use: usize, mut trial: Trial, newest: &Load) -> usize {
+        trial.periods += 1;
+        if trial.periods > 1 {
+            trial.commands += newest.rate;
+        }
+        if trial.periods < TRIAL {
+            self.trial = Some(trial);
+            return in_use;
+        }
+        let rate = trial.commands / f64::from(TRIAL - 1);
+        let needed = if in_use > trial.from { GAIN } else { LOSS };
+        if rate >= needed * trial.rate_before {
+            (self.rest, self.rest_next) = (REST, REST);
+            return in_use;
+        }
+        self.rest = self.rest_next;
+        self.rest_next = (self.rest_next * 2).min(REST_MAX);
+        trial.from
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A machine of two cores: what a load comes to with one worker and with two.
+    fn settle(judge: &mut Judge, mut in_use: usize, loads: [Load; 2], periods: usize) -> (usize, usize) {
+        let mut with_two = 0;
+        for _ in 0..periods {
+            in_use = judge.decide(in_use, &loads[in_use - 1]);
+            with_two += in_use - 1;
+        }
+        (in_use, with_two)
+    }
+
+    fn load(rate: f64, depth: f64, busy_cores: f64, idle_cores: f64) -> Load {
+        Load { rate, depth, busy_cores, idle_cores }
+    }
+
+    #[test]
+    fn a_worker_that_brings_more_stays() {
+        let loads = [load(240e3, 16.0, 0.98, 0.6), load(320e3, 16.0, 1.6, 0.1)];
+        assert_eq!(settle(&mut Judge::new(2), 1, loads, 4), (2, 4));
+        assert_eq!(settle(&mut Judge::new(2), 1, loads, 400), (2, 400));
+    }
+
+    #[test]
+    fn one_that_brings_nothing_goes_and_is_tried_ever_more_seldom() {
+        let loads = [load(98e3, 1.0, 0.98, 0.3), load(71e3, 1.0, 0.95, 0.4)];
+        let (in_use, with_two) = settle(&mut Judge::new(2), 1, loads, 1000);
+        assert_eq!(in_use, 1);
+        assert!((3..=30).contains(&with_two), "{with_two}");
+        assert_eq!(settle(&mut Judge::new(2), 2, loads, 4), (1, 0), "nor is it kept when it is there");
+    }
+
+    #[test]
+    fn another_kind_of_load_is_tried_at_once() {
+        let mut judge = Judge::new(2);
+        let single = [load(98e3, 1.0, 0.98, 0.3), load(71e3, 1.0, 0.95, 0.4)];
+        assert_eq!(settle(&mut judge, 1, single, 200).0, 1);
+        let deep = [load(240e3, 16.0, 0.98, 0.6), load(320e3, 16.0, 1.6, 0.1)];
+        assert_eq!(settle(&mut judge, 1, deep, 10).0, 2);
+        assert_eq!(settle(&mut judge, 2, single, 20).0, 1);
+    }
+
+    #[test]
+    fn without_room_nothing_is_tried() {
+        let full = [load(90e3, 1.0, 0.99, 0.02); 2];
+        assert_eq!(settle(&mut Judge::new(2), 1, full, 100), (1, 0));
+    }
+
+    #[test]
+    fn a_light_load_ends_on_one_worker() {
+        let light = load(5e3, 1.0, 0.1, 7.0);
+        let mut judge = Judge::new(8);
+        assert_eq!((0..8).fold(8, |in_use, _| judge.decide(in_use, &light)), 1);
+        assert_eq!(judge.decide(1, &load(0.0, 0.0, 0.0, 8.0)), 1, "one is the least");
+    }
+
+    #[test]
+    fn seats_are_dealt_out_in_turn() {
+        let placement = Placement::new(3, 2);
+        assert_eq!([0, 1, 2, 3].map(|seat| placement.worker_of(seat)), [0, 1, 0, 1]);
+    }
+}
