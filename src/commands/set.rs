@@ -290,6 +290,10 @@ fn spop(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     if wanted.is_some_and(|wanted| wanted >= set::len(&stored).unwrap_or(0)) {
         set::for_each(&mut call.txn, &stored, |member| popped.push(member.to_vec()))?;
         call.txn.delete(&key)?;
+    } else if let Some(count) = wanted
+        && set::take_many(&mut call.txn, &key, &stored, count, |member| popped.push(member.to_vec()))?
+    {
+        // Written anew without them.
     } else if wanted != Some(0) {
         set::pick(&mut call.txn, &stored, Picks::Distinct(wanted.unwrap_or(1)), |member| {
             popped.push(member.to_vec());

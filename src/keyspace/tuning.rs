@@ -67,6 +67,13 @@ impl Tuning {
         if self.packing.load(Ordering::Relaxed) { self.packed_bytes.load(Ordering::Relaxed) } else { 0 }
     }
 
+    /// The most elements that leave a collection of so many in one batch. When more do, it is less work, or takes less memory, to write
+    /// anew what stays (`Txn::begin_build`).
+    pub fn cut_rows_max(&self, count: u64) -> u64 {
+        let rows = self.batch_rows_max() as u64;
+        (count / 9).clamp(rows.saturating_mul(10), rows.saturating_mul(100))
+    }
+
     /// Sets `packing` and `packed-max-bytes`.
     pub fn set_packing(&self, packing: bool, packed_bytes_max: usize) {
         self.packing.store(packing, Ordering::Relaxed);

@@ -24,6 +24,7 @@ use crate::encoding::Family;
 use crate::encoding::head::{Body, DataType, Spread};
 use crate::encoding::packed::{Packed, write_entry, write_varint};
 use crate::keyspace::{Key, NewHead, Outcome, Stored, Txn};
+use crate::types::pages::PAGE_ROWS;
 use listpack::Limit;
 use packed::PackedList;
 use rows::{Rows, STRIDE};
@@ -172,7 +173,7 @@ pub fn pop(
         Body::Whole(bytes) => packed::cut(txn, key, stored, bytes, front, back, &mut visit),
         Body::Spread(spread) => {
             let rows = Rows::decode(spread)?;
-            if is_better_written_anew(rows.count - count, count) {
+            if is_better_written_anew(txn, rows.count - count, count) {
                 rows.walk(txn, outermost(rows.count, end, count), end, |_, element| visit(element))?;
                 return write_anew(txn, key, stored, rows, front..rows.count - back);
             }
@@ -198,7 +199,7 @@ pub fn trim(txn: &mut Txn<'_>, key: &Key, stored: &Stored, kept: Range<u64>) -> 
         Body::Whole(bytes) => packed::cut(txn, key, stored, bytes, front, back, &mut |_| ()),
         Body::Spread(spread) => {
             let rows = Rows::decode(spread)?;
-            if is_better_written_anew(len - front - back, front + back) {
+            if is_better_written_anew(txn, len - front - back, front + back) {
                 return write_anew(txn, key, stored, rows, kept);
             }
             cut_rows(txn, key, stored, rows, front, back, &mut |_| ())
@@ -215,8 +216,9 @@ fn outermost(len: u64, end: End, count: u64) -> Range<u64> {
 }
 
 /// Whether it is less work to write what is kept under a new place, and let the old rows die, than to delete what goes.
-fn is_better_written_anew(kept: u64, gone: u64) -> bool {
-    gone > CUT_ROWS_MAX && kept < gone / 2
+fn is_better_written_anew(txn: &Txn<'_>, kept: u64, gone: u64) -> bool {
+    let many = txn.keyspace().tuning().cut_rows_max(kept + gone);
+    (gone > CUT_ROWS_MAX && kept < gone / 2) || gone > many
 }
 
 /// Takes fewer elements than there are from both ends of a spread list. Of an uneven one, the row behind those that go is read as
@@ -270,9 +272,41 @@ fn cut_rows(
 fn write_anew(txn: &mut Txn<'_>, key: &Key, stored: &Stored, rows: Rows, kept: Range<u64>) -> Outcome {
     let count = kept.end - kept.start;
     txn.expect_work(count)?;
+    if count > txn.keyspace().tuning().batch_rows_max() as u64 {
+        let mut nth = 0;
+        return write_rows_anew(txn, key, stored, &rows, |_| {
+            nth += 1;
+            kept.contains(&(nth - 1))
+        });
+    }
     let mut anew = Anew::new(count);
     rows.walk(txn, kept, End::Front, |_, element| anew.add(element))?;
     anew.save(txn, key, stored)
+}
+
+/// Writes the elements that stay, by their positions, anew under a place of their own, as they come. Some must stay.
+fn write_rows_anew(
+    txn: &mut Txn<'_>,
+    key: &Key,
+    stored: &Stored,
+    rows: &Rows,
+    mut stays: impl FnMut(i64) -> bool,
+) -> Outcome {
+    let mut build = txn.begin_build(key, DataType::List, rows.count);
+    let mut anew = Rows::new(build.place());
+    let mut pages = rows.pages(PAGE_ROWS);
+    while let Some((element, value)) = pages.peek(txn)? {
+        if stays(rows::position_in(element)?) {
+            let position = anew.next_position(End::Back).ok_or_else(rows::miscounted)?;
+            txn.build_row(&mut build, key, Family::List, &anew.place.index_row(position), value)?;
+            anew.grow(End::Back, position, value);
+        }
+        pages.advance();
+    }
+    txn.end_build(build)?;
+    let mut head = Unfinished::of(Some(stored));
+    head.shrink(txn, anew.count, anew.listpack_bytes);
+    save_rows(txn, key, head, anew)
 }
 
 /// A list being written anew, as if packed.

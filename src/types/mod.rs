@@ -4,11 +4,11 @@ pub mod copy;
 pub mod footprint;
 pub mod hash;
 pub mod keys;
+#[cfg(test)]
+mod large_tests;
 pub mod lcs;
 pub mod list;
 mod merge;
-#[cfg(test)]
-mod merge_tests;
 mod pages;
 pub mod pick;
 pub mod positions;

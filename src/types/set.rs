@@ -16,13 +16,14 @@ mod golden;
 
 pub use algebra::{Operation, combine, combine_into, count_common};
 
+use super::pages::{PAGE_ROWS, Pages};
 use super::pick::{Picks, pick_from, pick_rows};
 use super::positions;
 use crate::base::number::parse_i64;
 use crate::encoding::Family;
 use crate::encoding::head::{Body, DataType, Spread};
 use crate::encoding::packed::{Packed, entry_len, varint_len, write_packed};
-use crate::encoding::row::POSITION_END;
+use crate::encoding::row::{PLACE_LEN, POSITION_END, POSITION_LEN, RowKey};
 use crate::keyspace::{Key, NewHead, Outcome, Stored, Tuning, Txn};
 use ahash::AHashSet;
 use smallvec::SmallVec;
@@ -303,6 +304,44 @@ pub fn remove<'m>(
             Ok(removed)
         }
     }
+}
+
+/// Takes `count` members by chance, each as likely as any other, out of a spread set that has more, when they are so many that those
+/// left are better written anew. False, and nothing done, when they are not.
+pub fn take_many(
+    txn: &mut Txn<'_>,
+    key: &Key,
+    stored: &Stored,
+    count: u64,
+    mut visit: impl FnMut(&[u8]),
+) -> Outcome<bool> {
+    let Body::Spread(spread) = stored.body() else { return Ok(false) };
+    if count <= txn.keyspace().tuning().cut_rows_max(spread.count) {
+        return Ok(false);
+    }
+    txn.expect_work(spread.count)?;
+    let (mut wanted, mut left) = (count, spread.count);
+    let mut pages = Pages::new(Family::Set, spread.place, PAGE_ROWS);
+    let mut build = txn.begin_build(key, DataType::Set, spread.count - count);
+    let place = build.place();
+    let mut row = RowKey::from_slice(&place.prefix());
+    while let Some((element, _)) = pages.peek(txn)? {
+        // Of those that are left, so many are wanted.
+        if txn.rng().below(left.max(1)) < wanted {
+            wanted -= 1;
+            visit(element.get(POSITION_LEN..).unwrap_or_default());
+        } else {
+            row.truncate(PLACE_LEN);
+            row.extend_from_slice(element);
+            txn.build_row(&mut build, key, Family::Set, &row, b"")?;
+        }
+        left = left.saturating_sub(1);
+        pages.advance();
+    }
+    txn.end_build(build)?;
+    let kept = Spread { place, count: spread.count - count, extra: b"" };
+    save_spread(txn, key, Some(stored), kept, Form::of(stored))?;
+    Ok(true)
 }
 
 /// Makes a key a set of these members, whatever it was; none, and it is no more.

@@ -5,7 +5,7 @@
 
 use super::packed::{self, PackedList};
 use super::rows::{Rows, miscounted};
-use super::{Anew, End, Unfinished, is_better_written_anew, listpack, room, save_rows};
+use super::{Anew, End, Unfinished, is_better_written_anew, listpack, room, save_rows, write_rows_anew};
 use crate::encoding::Family;
 use crate::encoding::head::Body;
 use crate::keyspace::{Key, Outcome, Stored, Txn};
@@ -239,7 +239,7 @@ fn remove_rows(
         txn.delete(key)?;
         return Ok(removed);
     };
-    if removed < rows.count && is_better_written_anew(rows.count - removed, removed) {
+    if removed < rows.count && is_better_written_anew(txn, rows.count - removed, removed) {
         found.gone.sort_unstable();
         write_rest_anew(txn, key, stored, &rows, &found.gone)?;
         return Ok(removed);
@@ -272,8 +272,12 @@ fn remove_rows(
 
 /// Writes all rows anew but those at the positions given, in ascending order.
 fn write_rest_anew(txn: &mut Txn<'_>, key: &Key, stored: &Stored, rows: &Rows, gone: &[i64]) -> Outcome {
-    let mut anew = Anew::new(rows.count - gone.len() as u64);
+    let count = rows.count - gone.len() as u64;
     let mut gone = gone.iter().peekable();
+    if count > txn.keyspace().tuning().batch_rows_max() as u64 {
+        return write_rows_anew(txn, key, stored, rows, |position| gone.next_if_eq(&&position).is_none());
+    }
+    let mut anew = Anew::new(count);
     rows.visit(txn, End::Front, |position, element| {
         if gone.next_if_eq(&&position).is_none() {
             anew.add(element);

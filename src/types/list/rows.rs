@@ -18,6 +18,7 @@ use crate::encoding::head::{Spread, read_u64};
 use crate::encoding::row::{PLACE_LEN, Place};
 use crate::encoding::{Damaged, Family};
 use crate::keyspace::{Direction, Key, Mode, Outcome, Stop, Txn, WORKER_STEPS_MAX};
+use crate::types::pages::Pages;
 use smallvec::SmallVec;
 use std::ops::{ControlFlow, Range};
 
@@ -104,6 +105,12 @@ impl Rows {
             End::Front => self.first.checked_sub(STRIDE).filter(|&position| position >= -POSITION_MAX),
             End::Back => self.last.checked_add(STRIDE).filter(|&position| position <= POSITION_MAX),
         }
+    }
+
+    /// All rows, a page at a time.
+    pub(super) fn pages(&self, page_rows: usize) -> Pages {
+        let to = self.place.index_row(self.last.saturating_add(1));
+        Pages::between(Family::List, self.place, self.place.index_row(self.first), to, page_rows)
     }
 
     /// Takes note of an element put at an end.
@@ -281,7 +288,12 @@ impl Rows {
 /// The position in a list's element row.
 pub(super) fn position_of(row: &[u8]) -> Result<i64, Damaged> {
     let bytes = row.get(PLACE_LEN..).ok_or(Damaged("list row without a position"))?;
-    Ok((read_u64(bytes)? ^ POSITION_OFFSET) as i64)
+    position_in(bytes)
+}
+
+/// The same in what follows the place.
+pub(super) fn position_in(element: &[u8]) -> Result<i64, Damaged> {
+    Ok((read_u64(element)? ^ POSITION_OFFSET) as i64)
 }
 
 /// The rows are not what the head says.

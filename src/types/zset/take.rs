@@ -1,15 +1,20 @@
 //! Taking members out: stretches (ZREMRANGEBY..), and pops from either end.
 //!
-//! A pop of no more members than the head names reads no score row at all; else the rows are scanned from the end inwards.
+//! A pop of no more members than the head names reads no score row at all; else the rows are scanned from the end inwards. When very
+//! many go, those that stay are written anew, and all old rows die with their place.
 
+use super::build::Writing;
 use super::edges::Side;
 use super::range::{Selection, Span, Window, members_max, packed_span, row_behind, rows_span, walk};
 use super::rows::Rows;
 use super::{OwnedPair, Unfinished, len, read_packed, save_all};
 use crate::encoding::Family;
 use crate::encoding::head::Body;
-use crate::encoding::score::{decode_score, score_of, score_row, split_element};
+use crate::encoding::row::{PLACE_LEN, RowKey};
+use crate::encoding::score::{decode_score, read_score_row, score_of, score_row, split_element};
 use crate::keyspace::{Key, Outcome, Stored, Txn};
+use crate::types::pages::{PAGE_ROWS, Pages};
+use std::ops::Range;
 
 /// Removes the selected members. A sorted set without members is no more. Gives how many.
 pub fn remove_selected(
@@ -36,8 +41,14 @@ pub fn remove_selected(
             let mut rows = Rows::decode(spread)?;
             let Some(span) = rows_span(txn, &rows, selection, false)? else { return Ok(0) };
             let members_max = members_max(selection, Window::ALL, rows.count);
-            let members = take_rows(txn, key, &mut rows, &span, false, members_max)?;
+            let cut_max = txn.keyspace().tuning().cut_rows_max(rows.count);
+            let members = find_rows(txn, &span, false, members_max.min(cut_max + 1))?;
+            if members.len() as u64 > cut_max {
+                drop(members);
+                return write_rest(txn, key, head, &rows, &span, 0..members_max, &mut |_, _| ());
+            }
             if !members.is_empty() {
+                delete_rows(txn, key, &mut rows, &members, false)?;
                 rows.save(txn, key, head)?;
             }
             Ok(members.len() as u64)
@@ -45,18 +56,22 @@ pub fn remove_selected(
     }
 }
 
-/// Removes up to `members_max` rows from one end of a span. The head is still to be saved.
-fn take_rows(
+/// The first members of a span, up to `members_max`.
+fn find_rows(txn: &mut Txn<'_>, span: &Span, reversed: bool, members_max: u64) -> Outcome<Vec<OwnedPair>> {
+    let mut found = Vec::new();
+    walk(txn, span, reversed, 0, members_max, |member, score| found.push((score, member.to_vec())))?;
+    Ok(found)
+}
+
+/// Removes members that follow one another. The head is still to be saved.
+fn delete_rows(
     txn: &mut Txn<'_>,
     key: &Key,
     rows: &mut Rows,
-    span: &Span,
+    removed: &[OwnedPair],
     reversed: bool,
-    members_max: u64,
-) -> Outcome<Vec<OwnedPair>> {
-    let mut removed = Vec::new();
-    walk(txn, span, reversed, 0, members_max, |member, score| removed.push((score, member.to_vec())))?;
-    for (score, member) in &removed {
+) -> Outcome {
+    for (score, member) in removed {
         rows.delete(txn, key, *score, member)?;
     }
     if let (Some(first), Some(last)) = (removed.first(), removed.last()) {
@@ -65,6 +80,40 @@ fn take_rows(
         let high = row_behind(score_row(&rows.place, high.0, &high.1));
         rows.forget_between(&low, &high);
     }
+    Ok(())
+}
+
+/// Writes anew all members but some of a span, which are counted within it; shows those to `visit`, the lowest first. Gives how many
+/// they were.
+fn write_rest(
+    txn: &mut Txn<'_>,
+    key: &Key,
+    head: Unfinished,
+    rows: &Rows,
+    span: &Span,
+    gone: Range<u64>,
+    visit: &mut dyn FnMut(&[u8], f64),
+) -> Outcome<u64> {
+    txn.expect_work(rows.count)?;
+    let (lower, upper) = rows.limits();
+    let mut pages = Pages::between(Family::Score, rows.place, lower, upper, PAGE_ROWS);
+    let mut writing = Writing::begin(txn, key, rows.count);
+    let (mut row, mut in_span, mut removed) = (RowKey::from_slice(&rows.place.prefix()), 0, 0);
+    while let Some((element, value)) = pages.peek(txn)? {
+        row.truncate(PLACE_LEN);
+        row.extend_from_slice(element);
+        let (score, member) = read_score_row(&row, value)?;
+        let is_inside = row >= span.lower && row < span.upper;
+        if is_inside && gone.contains(&in_span) {
+            visit(member, score);
+            removed += 1;
+        } else {
+            writing.put(txn, key, score, member)?;
+        }
+        in_span += u64::from(is_inside);
+        pages.advance();
+    }
+    writing.save(txn, key, head)?;
     Ok(removed)
 }
 
@@ -116,12 +165,38 @@ pub fn pop(
             } else {
                 let (lower, upper) = rows.limits();
                 let span = Span { lower, upper };
-                let taken = take_rows(txn, key, &mut rows, &span, side == Side::High, count)?;
+                if count > txn.keyspace().tuning().cut_rows_max(rows.count) {
+                    return pop_many(txn, key, head, &rows, &span, side, count, &mut visit);
+                }
+                let taken = find_rows(txn, &span, side == Side::High, count)?;
+                delete_rows(txn, key, &mut rows, &taken, side == Side::High)?;
                 taken.iter().for_each(|(score, member)| visit(member, *score));
             }
             rows.save(txn, key, head)
         }
     }
+}
+
+/// Takes so many that those left are written anew.
+#[expect(clippy::too_many_arguments, reason = "all of a pop, in one place")]
+fn pop_many(
+    txn: &mut Txn<'_>,
+    key: &Key,
+    head: Unfinished,
+    rows: &Rows,
+    span: &Span,
+    side: Side,
+    count: u64,
+    visit: &mut dyn FnMut(&[u8], f64),
+) -> Outcome {
+    if side == Side::Low {
+        return write_rest(txn, key, head, rows, span, 0..count, visit).map(drop);
+    }
+    let mut taken = Vec::new();
+    let gone = rows.count.saturating_sub(count)..rows.count;
+    write_rest(txn, key, head, rows, span, gone, &mut |member, score| taken.push((score, member.to_vec())))?;
+    taken.iter().rev().for_each(|(score, member)| visit(member, *score));
+    Ok(())
 }
 
 /// Takes a member that the head names.

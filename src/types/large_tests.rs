@@ -1,10 +1,10 @@
-//! Large combinations, stored, against the same ones done in memory.
+//! What is written before its head: large combinations, copies, and what stays when many leave; against the same done in memory.
 
 use crate::base::random::Rng;
 use crate::keyspace::testbed::Testbed;
 use crate::keyspace::{Key, Outcome, Stored, Txn};
 use crate::types::zset::{Aggregate, Condition, Rule};
-use crate::types::{copy, set, zset};
+use crate::types::{copy, list, set, zset};
 
 const OPERATIONS: [set::Operation; 3] =
     [set::Operation::Union, set::Operation::Intersection, set::Operation::Difference];
@@ -161,4 +161,124 @@ fn a_large_copy_is_the_same_and_stands_alone() {
     bed.run(|txn| txn.delete(&txn.key(0, b"z")));
     bed.keyspace.gc_round().unwrap();
     assert_eq!((all(b"copy"), all(b"z").2), (before, 0));
+}
+
+/// A bed on which what leaves few behind is written anew, or hardly ever.
+fn bed_cutting(rows_max: usize) -> Testbed {
+    let bed = Testbed::open();
+    bed.keyspace.tuning().set_batch_rows_max(rows_max);
+    bed
+}
+
+#[test]
+fn stretches_and_pops_leave_the_same_whether_written_anew_or_not() {
+    let members: Vec<(f64, String)> = (0..900).map(|n| (f64::from(n * 7 % 300), format!("m{n}"))).collect();
+    let done = [usize::MAX / 100, 5].map(|rows_max| {
+        let bed = bed_cutting(rows_max);
+        bed.run(|txn| add_zset(txn, &txn.key(0, b"z"), &members));
+        let mut seen = Vec::new();
+        let selections = [
+            zset::Selection::Ranks(100, 250),
+            zset::Selection::Scores(zset::ScoreRange {
+                min: 150.0,
+                max: 250.0,
+                min_excluded: true,
+                max_excluded: false,
+            }),
+            zset::Selection::Ranks(0, 10),
+        ];
+        for selection in selections {
+            let removed = bed.run(|txn| {
+                let key = txn.key(0, b"z");
+                let stored = zset::load(txn, &key)?.unwrap();
+                zset::remove_selected(txn, &key, &stored, selection)
+            });
+            seen.push(format!("{removed} {:?}", bed.run(|txn| content(txn, &txn.key(0, b"z")))));
+        }
+        for (side, count) in
+            [(zset::Side::High, 120), (zset::Side::Low, 70), (zset::Side::Low, 3), (zset::Side::High, 1000)]
+        {
+            let popped = bed.run(|txn| {
+                let (key, mut popped) = (txn.key(0, b"z"), Vec::new());
+                let stored = zset::load(txn, &key)?.unwrap();
+                zset::pop(txn, &key, &stored, side, count, |member, score| {
+                    popped.push((score, member.to_vec()))
+                })?;
+                Ok(popped)
+            });
+            seen.push(format!("{popped:?} {:?}", bed.run(|txn| content(txn, &txn.key(0, b"z")))));
+        }
+        bed.keyspace.gc_round().unwrap();
+        seen
+    });
+    assert_eq!(done[0], done[1]);
+}
+
+#[test]
+fn lists_cut_in_many_places_are_the_same_whether_written_anew_or_not() {
+    let elements: Vec<String> =
+        (0..1500).map(|n| if n % 3 == 0 { "same".to_owned() } else { format!("e{n}") }).collect();
+    let done = [usize::MAX / 100, 5].map(|rows_max| {
+        let bed = bed_cutting(rows_max);
+        let mut seen = Vec::new();
+        let mut step = |work: &dyn Fn(&mut Txn<'_>, &Key, Option<&Stored>) -> Outcome| {
+            let all = bed.run(|txn| {
+                let key = txn.key(0, b"l");
+                let stored = list::load(txn, &key)?;
+                work(txn, &key, stored.as_ref())?;
+                let stored = list::load(txn, &key)?.unwrap();
+                let (len, mut all) = (list::len(&stored)?, Vec::new());
+                list::walk(txn, &stored, 0..len, list::End::Front, |element| all.push(element.to_vec()))?;
+                Ok((len, list::object_encoding(&stored), all))
+            });
+            seen.push(all);
+        };
+        let push = |txn: &mut Txn<'_>, key: &Key, stored: Option<&Stored>| {
+            list::push(txn, key, stored, list::End::Back, elements.iter().map(|e| e.as_bytes())).map(drop)
+        };
+        step(&push);
+        step(&|txn, key, stored| {
+            list::remove(txn, key, stored.unwrap(), list::End::Back, 400, b"same").map(drop)
+        });
+        step(&|txn, key, stored| list::trim(txn, key, stored.unwrap(), 100..900));
+        step(&push);
+        step(&|txn, key, stored| list::pop(txn, key, stored.unwrap(), list::End::Front, 300, |_| ()));
+        step(&|txn, key, stored| list::set(txn, key, stored.unwrap(), 77, b"set"));
+        step(&|txn, key, stored| {
+            list::remove(txn, key, stored.unwrap(), list::End::Front, 1000, b"same").map(drop)
+        });
+        seen
+    });
+    assert_eq!(done[0], done[1]);
+}
+
+#[test]
+fn many_members_taken_by_chance_leave_the_others_and_each_is_as_likely() {
+    let bed = bed_cutting(1);
+    bed.keyspace.tuning().set_packing(false, 0);
+    let mut taken_of = vec![0u32; 200];
+    for round in 0..100 {
+        // Other names lie at other positions; the chance of a testbed's runs is always the same.
+        let members: Vec<String> = (0..200).map(|n| format!("{round}:{n}")).collect();
+        bed.run(|txn| txn.delete(&txn.key(0, b"s")));
+        bed.run(|txn| add_set(txn, &txn.key(0, b"s"), &members));
+        let (mut taken, left) = bed.run(|txn| {
+            let (key, mut taken) = (txn.key(0, b"s"), Vec::new());
+            let stored = set::load(txn, &key)?.unwrap();
+            let mut note = |member: &[u8]| taken.push(String::from_utf8_lossy(member).into_owned());
+            assert!(set::take_many(txn, &key, &stored, 120, &mut note)?);
+            Ok((taken, content(txn, &key)?))
+        });
+        assert_eq!((taken.len(), left.2), (120, 80));
+        taken
+            .iter()
+            .for_each(|member| taken_of[member.split_once(':').unwrap().1.parse::<usize>().unwrap()] += 1);
+        taken.extend(left.0);
+        taken.sort();
+        taken.dedup();
+        assert_eq!(taken.len(), 200);
+    }
+    // 60 of 100 on average, with a deviation of 5.
+    let spread = (taken_of.iter().min(), taken_of.iter().max());
+    assert!(taken_of.iter().all(|&times| (30..=90).contains(&times)), "{spread:?}");
 }
