@@ -170,7 +170,7 @@ impl Lane {
 
     /// When the next request is due; nothing when there are no more.
     pub fn due_ns(&self) -> Option<u64> {
-        (self.next < self.count).then(|| (self.next as f64 * self.interval_ns) as u64)
+        (self.next < self.count).then_some((self.next as f64 * self.interval_ns) as u64)
     }
 
     /// Takes the next request if it is due at `now_ns`: the moment at which it was.

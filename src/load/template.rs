@@ -136,7 +136,7 @@ impl Template {
         while let Some(start) = rest.find('{') {
             let end = rest[start..].find('}').ok_or_else(|| format!("a brace is not closed in {word:?}"))?;
             let (piece, width) = self.placeholder(&rest[start + 1..start + end], word, shape)?;
-            parts.push(Piece::Literal(rest[..start].as_bytes().to_vec()));
+            parts.push(Piece::Literal(rest.as_bytes()[..start].to_vec()));
             parts.push(piece);
             len += start + width;
             rest = &rest[start + end + 1..];
