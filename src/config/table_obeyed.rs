@@ -96,6 +96,9 @@ pub const OBEYED: &[Directive] = &[
     signed("slowlog-log-slower-than", 10000, -1, MAX)
         .doc("Microseconds from which a command is in the slow log; -1: none is."),
     signed("slowlog-max-len", 128, 0, MAX).doc("Entries of the slow log."),
+    checked_text("notify-keyspace-events", "", read_events).doc("Classes of keyspace events to publish."),
+    unsigned("tracking-table-max-keys", 1_000_000, 0, MAX)
+        .doc("Keys tracked for clients' caches; 0: no bound."),
     choice("enable-debug-command", NO_YES_LOCAL, 0).at_start().doc("Who may use DEBUG."),
     choice("enable-protected-configs", NO_YES_LOCAL, 0)
         .at_start()
