@@ -223,7 +223,7 @@ mod tests {
             ("AKE", "AKE"),
             ("KEgxmn", "gxnKEm"),
             ("KEg$lshztxed", "AKE"),
-            ("KEg$lshztxedmn", "AKEm"),
+            ("KEg$lshztxedmn", "AKEmn"),
             ("", ""),
         ];
         for (given, shown) in cases {

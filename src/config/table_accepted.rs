@@ -269,13 +269,10 @@ pub const ACCEPTED: &[Directive] = &[
     memory("stream-node-max-bytes", 4096, 0).ignored(OTHER_FORM).doc("Bytes in a node of a stream."),
     signed("stream-node-max-entries", 100, 0, MAX).ignored(OTHER_FORM).doc("Entries in a node of a stream."),
     yes_no("vset-force-single-threaded-execution", false).ignored(NO_MODULES).doc("How vector sets run."),
-    unsigned("tracking-table-max-keys", 1_000_000, 0, MAX)
-        .doc("Keys tracked for clients' caches; 0: no bound."),
     // What happens, and how long it takes.
     signed("latency-monitor-threshold", 0, 0, MAX)
         .ignored(NO_LATENCY)
         .doc("Milliseconds from which LATENCY notes an event; 0: it notes none."),
-    checked_text("notify-keyspace-events", "", read_events).doc("Classes of keyspace events to publish."),
     int("shutdown-timeout", 10, 0)
         .ignored("SHUTDOWN waits for replicas only, and there are none")
         .doc("Seconds SHUTDOWN waits at most."),

@@ -90,6 +90,9 @@ pub const OBEYED: &[Directive] = &[
         .doc("How much is logged."),
     text("logfile", "").at_start().doc("The log's file; empty: standard output."),
     text("pidfile", "").at_start().doc("A file for the process id; empty: none."),
+    unsigned("tracking-table-max-keys", 1_000_000, 0, MAX)
+        .doc("Keys tracked for clients' caches; 0: no bound."),
+    checked_text("notify-keyspace-events", "", read_events).doc("Classes of keyspace events to publish."),
     yes_no("latency-tracking", true).doc("Whether INFO latencystats knows the commands' percentiles."),
     list("latency-tracking-info-percentiles", "50 99 99.9", read_percentiles)
         .doc("The percentiles that INFO latencystats shows."),
