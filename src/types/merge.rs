@@ -87,7 +87,7 @@ pub fn merge(
 /// The members of one collection, in order.
 enum Cursor {
     Packed { elements: Vec<(RowKey, f64)>, at: usize },
-    Rows { pages: Pages, is_set: bool },
+    Rows { pages: Box<Pages>, is_set: bool },
 }
 
 impl Cursor {
@@ -95,7 +95,7 @@ impl Cursor {
         let is_set = stored.data_type() == DataType::Set;
         if let Body::Spread(spread) = stored.body() {
             let family = if is_set { Family::Set } else { Family::Member };
-            return Ok(Cursor::Rows { pages: Pages::new(family, spread.place, page_rows), is_set });
+            return Ok(Cursor::Rows { pages: Box::new(Pages::new(family, spread.place, page_rows)), is_set });
         }
         let seed = txn.keyspace().seed();
         let mut elements = Vec::new();
