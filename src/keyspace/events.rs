@@ -115,7 +115,7 @@ pub trait Listener: Send + Sync {
     /// These events have happened, in this order.
     fn events(&self, notes: &[Note], wanted: Events, told: Told);
     /// These keys have changed.
-    fn changed<'k>(&self, keys: &mut dyn Iterator<Item = &'k [u8]>, told: Told);
+    fn changed(&self, keys: &mut dyn Iterator<Item = &[u8]>, told: Told);
     /// Whole databases have changed.
     fn all_changed(&self, told: Told);
 }
@@ -219,7 +219,7 @@ impl Txn<'_> {
     /// A head is about to be written (or removed) whose key's state is known: what was there is gone by its time, or is new.
     pub(super) fn note_head(&mut self, state: usize, is_saved: bool) {
         let wanted = self.events;
-        if !wanted.has(Events::EXPIRED) && !(is_saved && wanted.has(Events::NEW)) {
+        if !(wanted.has(Events::EXPIRED) || is_saved && wanted.has(Events::NEW)) {
             return;
         }
         let now_ms = self.now_ms();

@@ -44,7 +44,7 @@ impl Listener for Aftermath {
         }
     }
 
-    fn changed<'k>(&self, keys: &mut dyn Iterator<Item = &'k [u8]>, told: Told) {
+    fn changed(&self, keys: &mut dyn Iterator<Item = &[u8]>, told: Told) {
         self.tracking.invalidate(keys, told.author, rests(told));
     }
 

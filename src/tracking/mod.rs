@@ -197,7 +197,7 @@ impl Tracking {
     }
 
     /// Keys have changed, by this client's doing. Called under their locks.
-    pub fn invalidate<'k>(&self, keys: &mut dyn Iterator<Item = &'k [u8]>, author: u64, rests: Rests) {
+    pub fn invalidate(&self, keys: &mut dyn Iterator<Item = &[u8]>, author: u64, rests: Rests) {
         fence(Ordering::SeqCst);
         let clients = self.clients.read();
         let prefixes = self.prefixes.read();
