@@ -8,6 +8,7 @@ use crate::dispatch::keyspec::KeySpec;
 use crate::dispatch::spec::Flag::{DenyOom, Fast, ReadOnly, Write};
 use crate::dispatch::spec::{Group, family};
 use crate::dispatch::{Call, Command};
+use crate::encoding::head::DataType;
 use crate::keyspace::events::Events;
 use crate::keyspace::{Error, Key, Outcome, fail};
 use crate::resp::Reply;
@@ -145,8 +146,9 @@ fn type_of(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
 
 fn rename(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let (from, to) = (call.key(1), call.key(2));
+    let before = call.txn.overwritten(&to)?;
     if keys::rename(&mut call.txn, &from, &to, false)? {
-        note_rename(call, &from, &to);
+        note_rename(call, &from, &to, before)?;
     }
     reply.ok();
     Ok(())
@@ -156,17 +158,29 @@ fn renamenx(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let (from, to) = (call.key(1), call.key(2));
     let renamed = keys::rename(&mut call.txn, &from, &to, true)?;
     if renamed {
-        note_rename(call, &from, &to);
+        note_rename(call, &from, &to, None)?;
     }
     reply.integer(i64::from(renamed));
     Ok(())
 }
 
-fn note_rename(call: &mut Call<'_>, from: &Key, to: &Key) {
+/// Notes a renaming over a value of type `before`.
+fn note_rename(call: &mut Call<'_>, from: &Key, to: &Key, before: Option<DataType>) -> Outcome {
     if from.row() != to.row() {
         call.txn.note(Events::GENERIC, "rename_from", from);
         call.txn.note(Events::GENERIC, "rename_to", to);
+        note_replacement(call, to, before)?;
     }
+    Ok(())
+}
+
+fn note_replacement(call: &mut Call<'_>, to: &Key, before: Option<DataType>) -> Outcome {
+    if before.is_some()
+        && let Some(now) = call.txn.overwritten(to)?
+    {
+        call.txn.note_overwritten(to, before, now);
+    }
+    Ok(())
 }
 
 const SAME_OBJECT: &str = "ERR source and destination objects are the same";
@@ -203,9 +217,11 @@ fn copy(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     if from.row() == to.row() {
         return fail(SAME_OBJECT);
     }
+    let before = call.txn.overwritten(&to)?;
     let copied = copying::copy(&mut call.txn, &from, &to, replace)?;
     if copied {
         call.txn.note(Events::GENERIC, "copy_to", &to);
+        note_replacement(call, &to, before)?;
     }
     reply.integer(i64::from(copied));
     Ok(())

@@ -392,8 +392,10 @@ fn keep(call: &mut Call<'_>, reply: &mut Reply<'_>, operation: Operation) -> Out
     call.txn.set_counting(false);
     let key = call.key(1);
     let was_there = call.txn.load(&key)?.is_some();
+    let before = call.txn.overwritten(&key)?;
     let count = set::combine_into(&mut call.txn, &key, operation, &sources)?;
     if count > 0 {
+        call.txn.note_overwritten(&key, before, DataType::Set);
         call.txn.note(Events::SET, stored_event(operation), &key);
     } else if was_there {
         call.txn.note(Events::GENERIC, "del", &key);

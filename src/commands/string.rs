@@ -277,9 +277,7 @@ fn getset(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let key = call.key(1);
     let stored = load_to_read(&mut call.txn, &key)?;
     write_optional(&mut call.txn, stored.as_ref(), reply)?;
-    string::set(&mut call.txn, &key, call.args.at(2), None)?;
-    call.txn.note(Events::STRING, "set", &key);
-    Ok(())
+    put(&mut call.txn, &key, call.args.at(2), None)
 }
 
 fn getex(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
@@ -307,8 +305,7 @@ fn getex(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
 fn set(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let (key, value) = (call.key(1), call.args.at(2));
     if call.args.len() == 3 {
-        string::set(&mut call.txn, &key, value, None)?;
-        call.txn.note(Events::STRING, "set", &key);
+        put(&mut call.txn, &key, value, None)?;
         reply.ok();
         return Ok(());
     }
@@ -340,8 +337,7 @@ fn set(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
         }
     }
     if keeps {
-        string::set(&mut call.txn, &key, value, expires_at_ms)?;
-        call.txn.note(Events::STRING, "set", &key);
+        put(&mut call.txn, &key, value, expires_at_ms)?;
     } else {
         set_until(&mut call.txn, &key, value, expires_at_ms)?;
     }
@@ -351,21 +347,31 @@ fn set(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     Ok(())
 }
 
-/// Makes a key this string, with its events. A time that is not in the future removes the key.
+/// Makes a key this string, with its events.
+fn put(txn: &mut Txn<'_>, key: &Key, value: &[u8], expires_at_ms: Option<u64>) -> Outcome {
+    let before = txn.overwritten(key)?;
+    string::set(txn, key, value, expires_at_ms)?;
+    txn.note_overwritten(key, before, DataType::String);
+    txn.note(Events::STRING, "set", key);
+    Ok(())
+}
+
+/// The same with a time to live. A time that is not in the future removes the key.
 fn set_until(txn: &mut Txn<'_>, key: &Key, value: &[u8], expires_at_ms: Option<u64>) -> Outcome {
     if expires_at_ms.is_some_and(|at_ms| at_ms <= txn.now_ms()) {
+        let before = txn.overwritten(key)?;
         // As if it had been there for a moment: so it is in Redis.
         if txn.load(key)?.is_none() {
             string::set(txn, key, value, None)?;
         }
         txn.delete(key)?;
+        txn.note_overwritten(key, before, DataType::String);
         txn.note(Events::STRING, "set", key);
         txn.note(Events::GENERIC, "expire", key);
         txn.note(Events::EXPIRED, "expired", key);
         return Ok(());
     }
-    string::set(txn, key, value, expires_at_ms)?;
-    txn.note(Events::STRING, "set", key);
+    put(txn, key, value, expires_at_ms)?;
     if expires_at_ms.is_some() {
         txn.note(Events::GENERIC, "expire", key);
     }
@@ -439,8 +445,7 @@ fn set_pairs(call: &mut Call<'_>) -> Outcome {
     call.txn.expect_work(call.args.len() as u64 / 2)?;
     for index in (1..call.args.len()).step_by(2) {
         let key = call.key(index);
-        string::set(&mut call.txn, &key, call.args.at(index + 1), None)?;
-        call.txn.note(Events::STRING, "set", &key);
+        put(&mut call.txn, &key, call.args.at(index + 1), None)?;
     }
     Ok(())
 }

@@ -75,7 +75,7 @@ pub fn read_title(text: &str) -> Result<String, &'static str> {
 /// Classes of keyspace events, in the order in which Redis shows them.
 pub fn read_events(text: &str) -> Result<String, &'static str> {
     const ALL: &str = "g$lshzxetd";
-    if text.chars().any(|class| !"Ag$lshzxeKEtmdn".contains(class)) {
+    if text.chars().any(|class| !"Ag$lshzxeKEtmdnoc".contains(class)) {
         return Err("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.");
     }
     let has = |class: char| text.contains(class) || (text.contains('A') && ALL.contains(class));
@@ -83,12 +83,12 @@ pub fn read_events(text: &str) -> Result<String, &'static str> {
     if ALL.chars().all(has) {
         shown.push('A');
     } else {
-        shown.extend("g$lshzxetdn".chars().filter(|&class| has(class)));
+        shown.extend("g$lshzxetdnoc".chars().filter(|&class| has(class)));
     }
     shown.extend("KEm".chars().filter(|&class| has(class)));
-    // Redis does not show it beside A, and so loses it in CONFIG REWRITE.
-    if shown.starts_with('A') && has('n') {
-        shown.push('n');
+    // Redis does not show them beside A, and so loses them in CONFIG REWRITE.
+    if shown.starts_with('A') {
+        shown.extend("noc".chars().filter(|&class| has(class)));
     }
     Ok(shown)
 }
@@ -224,6 +224,7 @@ mod tests {
             ("KEgxmn", "gxnKEm"),
             ("KEg$lshztxed", "AKE"),
             ("KEg$lshztxedmn", "AKEmn"),
+            ("KEcon", "nocKE"),
             ("", ""),
         ];
         for (given, shown) in cases {

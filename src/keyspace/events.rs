@@ -15,7 +15,7 @@ use super::error::Outcome;
 use super::scratch::Scratch;
 use super::txn::{Key, Txn};
 use crate::encoding::Family;
-use crate::encoding::head::Head;
+use crate::encoding::head::{DataType, Head};
 use smallvec::SmallVec;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -53,6 +53,10 @@ impl Events {
     pub const MODULE: Events = Events(1 << 12);
     /// `n`: a key has come.
     pub const NEW: Events = Events(1 << 13);
+    /// `o`: a key's value was replaced.
+    pub const OVERWRITTEN: Events = Events(1 << 14);
+    /// `c`: by one of another type.
+    pub const TYPE_CHANGED: Events = Events(1 << 15);
 
     /// The bits that the letters of a checked `notify-keyspace-events` stand for.
     pub fn of_letters(letters: &str) -> Events {
@@ -77,6 +81,8 @@ impl Events {
             'm' => Events::KEY_MISS,
             'd' => Events::MODULE,
             'n' => Events::NEW,
+            'o' => Events::OVERWRITTEN,
+            'c' => Events::TYPE_CHANGED,
             'A' => Events::of_letters("g$lshzxetd"),
             _ => Events::default(),
         }
@@ -209,6 +215,24 @@ impl Txn<'_> {
             self.push_note("new", key);
         }
         Ok(())
+    }
+
+    /// The type of the value that a key is about to be given another one for; looked up only if that will be told.
+    pub fn overwritten(&mut self, key: &Key) -> Outcome<Option<DataType>> {
+        let is_told = self.events.has(Events::OVERWRITTEN) || self.events.has(Events::TYPE_CHANGED);
+        if !is_told {
+            return Ok(None);
+        }
+        Ok(self.load(key)?.map(|stored| stored.data_type()))
+    }
+
+    /// Notes that the value of a key, of this type, was replaced by one of that type.
+    pub fn note_overwritten(&mut self, key: &Key, before: Option<DataType>, now: DataType) {
+        let Some(before) = before else { return };
+        self.note(Events::OVERWRITTEN, "overwritten", key);
+        if before != now {
+            self.note(Events::TYPE_CHANGED, "type_changed", key);
+        }
     }
 
     fn push_note(&mut self, event: &'static str, key: &Key) {

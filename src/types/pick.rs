@@ -1,9 +1,9 @@
 //! Elements picked by chance: fields of hashes, members of sets and sorted sets.
 //!
-//! The positions of a spread collection are hashes, evenly strewn over 53 bits. They are cut into equal windows of about 16 elements
-//! each. A pick draws a window, reads it whole, then draws a number below 48: the element of that number, or draw again. Since every
+//! The positions of a spread collection are hashes, evenly strewn over 53 bits. They are cut into equal windows of about 64 elements
+//! each. A pick draws a window, reads it whole, then draws a number below 120: the element of that number, or draw again. Since every
 //! window is drawn as often as any other and every number within it, too, each element is as likely as every other. A window with
-//! more than 48 elements (one in ten thousand million) is passed over.
+//! more than 120 elements (one in ten thousand million) is passed over.
 //!
 //! When the picks are many for the collection's size, one pass over all elements is cheaper: a sample of fixed size on the way (each
 //! new element takes a random place in it), or all elements gathered and drawn from.
@@ -18,13 +18,13 @@ use ahash::AHashSet;
 use std::ops::{ControlFlow, Range};
 
 /// Elements expected in a window.
-const WINDOW_ELEMENTS: u64 = 16;
+const WINDOW_ELEMENTS: u64 = 64;
 /// More elements than this are hardly ever in one.
-const WINDOW_ELEMENTS_MAX: u64 = 48;
-/// Windows drawn for one element before the pick gives up; three suffice on average.
+const WINDOW_ELEMENTS_MAX: u64 = 120;
+/// Windows drawn for one element before the pick gives up; two suffice on average.
 const DRAWS_MAX: u32 = 200;
-/// With fewer elements to a pick than this, all are read.
-const ELEMENTS_PER_PICK_MIN: u64 = 8;
+/// With fewer elements to a pick than this, all are read: finding a window's beginning takes as long as reading some hundred rows.
+const ELEMENTS_PER_PICK_MIN: u64 = 256;
 
 /// How many elements are to be picked, and whether one may come twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

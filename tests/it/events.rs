@@ -291,19 +291,19 @@ fn compare(classes: &str, options: &[&str]) {
 
 #[test]
 fn every_command_tells_the_events_of_redis_in_its_order() {
-    compare("KEAmn", &[]);
+    compare("KEAmnoc", &[]);
 }
 
 #[test]
 fn events_are_the_same_with_packing_off() {
     let options: &[&str] = if crate::server::subject_is_oracle() { &[] } else { &["--packing", "no"] };
-    compare("KEAmn", options);
+    compare("KEAmnoc", options);
 }
 
 /// The same commands in one write: many of them are committed together.
 fn play_in_one_burst(server: &Server) -> Vec<String> {
     let (mut client, mut publisher, mut listener) = (server.client(), server.client(), server.client());
-    client.ok("CONFIG SET notify-keyspace-events KEAmn");
+    client.ok("CONFIG SET notify-keyspace-events KEAmnoc");
     listener.run("PSUBSCRIBE __key*");
     let lines: Vec<&str> = COMMANDS.lines().filter(|line| !line.trim().is_empty()).collect();
     let mut burst = Vec::new();
@@ -328,7 +328,7 @@ fn a_command_that_runs_again_tells_once() {
     let (subject, oracle) = (Server::tuff(&["--enable-debug-command", "yes"]), Server::redis(&[]));
     let play = |server: &Server, chills: bool| {
         let (mut client, mut publisher, mut listener) = (server.client(), server.client(), server.client());
-        client.ok("CONFIG SET notify-keyspace-events KEAmn");
+        client.ok("CONFIG SET notify-keyspace-events KEAmnoc");
         listener.run("PSUBSCRIBE __key*");
         let mut told = Vec::new();
         for line in COMMANDS.lines().filter(|line| !line.trim().is_empty()) {
@@ -345,7 +345,7 @@ fn a_command_that_runs_again_tells_once() {
 
 #[test]
 fn only_the_classes_asked_for_are_told() {
-    for classes in ["Kg$", "Elz", "KEm", "En", "K", "A", "Eh", "Es"] {
+    for classes in ["Kg$", "Elz", "KEm", "En", "Eo", "Ec", "K", "A", "Eh", "Es"] {
         compare(classes, &[]);
     }
 }

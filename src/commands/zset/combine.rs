@@ -3,6 +3,7 @@
 use super::MemberList;
 use crate::base::number::{parse_f64, parse_i64};
 use crate::dispatch::Call;
+use crate::encoding::head::DataType;
 use crate::keyspace::events::Events;
 use crate::keyspace::{Error, Key, Outcome, fail};
 use crate::resp::Reply;
@@ -110,8 +111,10 @@ pub(super) fn replace(
     event: &'static str,
 ) -> Outcome<u64> {
     let was_there = members.is_empty() && call.txn.load(key)?.is_some();
+    let before = call.txn.overwritten(key)?;
     let count = zset::replace(&mut call.txn, key, members)?;
     if !members.is_empty() {
+        call.txn.note_overwritten(key, before, DataType::Zset);
         call.txn.note(Events::ZSET, event, key);
     } else if was_there {
         call.txn.note(Events::GENERIC, "del", key);
@@ -131,8 +134,10 @@ fn store(call: &mut Call<'_>, reply: &mut Reply<'_>, operation: Operation, comma
         Operation::Difference => "zdiffstore",
     };
     let was_there = call.txn.load(&destination)?.is_some();
+    let before = call.txn.overwritten(&destination)?;
     let count = zset::combine_into(&mut call.txn, &destination, operation, sources, options.aggregate)?;
     if count > 0 {
+        call.txn.note_overwritten(&destination, before, DataType::Zset);
         call.txn.note(Events::ZSET, event, &destination);
     } else if was_there {
         call.txn.note(Events::GENERIC, "del", &destination);
