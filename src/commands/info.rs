@@ -387,6 +387,7 @@ fn tuff(node: &Node, page: &mut Page) {
     page.title("Tuff");
     page.field("workers", node.workers);
     page.field("workers_in_use", node.workers_in_use.load(Relaxed));
+    page.field("connections_moved", read(&node.traffic.moved));
     page.field("memory_budget_bytes", node.config.memory_bytes_max());
     page.field("hot_hits", counts.hits);
     page.field("hot_absent_hits", counts.absent_hits);

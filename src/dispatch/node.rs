@@ -112,6 +112,8 @@ pub struct Traffic {
     pub accepted: AtomicU64,
     /// Connections refused, `maxclients` being reached.
     pub refused: AtomicU64,
+    /// Connections that have gone from one worker to another.
+    pub moved: AtomicU64,
     /// Bytes read.
     pub received_bytes: AtomicU64,
     /// Bytes written.

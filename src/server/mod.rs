@@ -155,6 +155,11 @@ impl Server {
         &self.addresses
     }
 
+    /// Has connections served by the first so many workers; for tests, with `workers` set to a number.
+    pub fn use_workers(&self, in_use: usize) {
+        self.shared.use_workers(in_use.clamp(1, self.shared.node.workers));
+    }
+
     /// What its connections share; for tests and tools in the same process.
     pub fn node(&self) -> &Arc<Node> {
         &self.shared.node

@@ -10,6 +10,7 @@ use crate::resp::Decoder;
 use crate::session::Session;
 use bytes::BytesMut;
 use std::io;
+use std::sync::atomic::Ordering;
 use tokio::net::TcpStream;
 
 /// What a connection takes along.
@@ -65,6 +66,7 @@ impl Luggage {
         connection.input = self.input;
         connection.rng = self.rng;
         connection.last_command = self.last_command;
+        desk.shared.node.traffic.moved.fetch_add(1, Ordering::Relaxed);
         Ok(connection)
     }
 }

@@ -105,7 +105,7 @@ impl Placement {
 }
 
 impl super::Shared {
-    fn use_workers(&self, in_use: usize) {
+    pub(super) fn use_workers(&self, in_use: usize) {
         self.placement.in_use.store(in_use, Ordering::Relaxed);
         // For people.
         self.node.workers_in_use.store(in_use, Ordering::Relaxed);

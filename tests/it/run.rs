@@ -9,6 +9,7 @@ mod exec;
 mod faults;
 mod groups;
 mod heavy;
+mod placement;
 mod ranks;
 mod removal;
 mod waiters;
