@@ -4,7 +4,7 @@
 //! the rows mean nor where they come from: commits and validated fills put them in, and leaving the tier
 //! deletes nothing. A key is hashed once; the hash picks the shard and the place within it.
 //!
-//! Files, in reading order: `entry` (a row and its charge), `lru` and `lfu` (which row leaves first),
+//! Files, in reading order: `entry` (a row and its charge), `table` (rows by key), `lru` and `lfu` (which row leaves first),
 //! `shard` (budget and counters), this one (shards, locks, live settings); `ranks` (decoded helpers that
 //! live here beside the rows, on the same budget).
 //!
@@ -18,6 +18,7 @@ mod lfu;
 mod lru;
 pub mod ranks;
 mod shard;
+mod table;
 #[cfg(test)]
 mod tests;
 
@@ -26,17 +27,20 @@ use crate::base::random::fill_entropy;
 use ahash::RandomState;
 use parking_lot::{Mutex, MutexGuard};
 use std::hash::{BuildHasher, Hasher};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use entry::{Key, Probe, Value};
+pub use entry::RowValue;
+use entry::{Entry, Probe};
 use ranks::{Ranks, SharedIndex};
 use shard::Shard;
 
 /// The number of shards, a power of two.
-const SHARDS: usize = 64;
-/// Of these, as many are in use as have at least this share of the budget each (but one at least).
+const SHARDS: usize = 4096;
+/// Of these, `FEW_SHARDS` at most are in use as have at least this share of the budget each (but one at least),
 const SHARE_BYTES_MIN: usize = 128 << 10;
+/// and more only as have this share: it keeps a shard's table, which grows in one go, within some megabytes, and leaves large rows room.
+const LARGE_SHARE_BYTES: usize = 4 << 20;
+const FEW_SHARDS: usize = 64;
 
 /// The rows' share follows what the helpers take in steps of one part in this many of the budget.
 const HELPER_STEPS: usize = 256;
@@ -68,7 +72,7 @@ pub enum Source {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lookup {
     /// The row's value.
-    Hit(Arc<[u8]>),
+    Hit(RowValue),
     /// There is no such row.
     Absent,
     /// Nothing; ask the store.
@@ -76,8 +80,12 @@ pub enum Lookup {
 }
 
 impl Lookup {
-    fn of(value: &Value) -> Lookup {
-        value.as_ref().map_or(Lookup::Absent, |value| Lookup::Hit(Arc::clone(value)))
+    fn of(entry: Option<&Entry>) -> Lookup {
+        match entry {
+            None => Lookup::Miss,
+            Some(entry) if entry.is_absent() => Lookup::Absent,
+            Some(entry) => Lookup::Hit(RowValue::of(entry)),
+        }
     }
 }
 
@@ -98,12 +106,11 @@ pub struct Stats {
     pub rejected: u64,
 }
 
-/// A row on its way from one policy or shard to another.
+/// A row that was taken out of a table, with what the policy knew of it.
 struct Kept {
-    key: Key,
-    value: Value,
+    entry: Entry,
     used_s: u32,
-    counter: u8,
+    state: u8,
 }
 
 /// Keeps neighbouring shards off each other's cache lines (and the prefetcher's pairs of them).
@@ -207,8 +214,8 @@ impl HotTier {
     }
 
     /// Changes the budget. A smaller one leaves a debt, which later puts and [`HotTier::shrink_step`] pay
-    /// off bit by bit. The shards in use can become more, in one go, never fewer; that go is short, for it
-    /// only happens while the budget was below 8 MiB.
+    /// off bit by bit. The shards in use can become more, in one go, never fewer; that go is in proportion to
+    /// the rows: for an operator's command.
     pub fn set_budget(&self, bytes: usize) {
         let mut settings = self.settings.lock();
         settings.budget_bytes = bytes;
@@ -250,11 +257,10 @@ impl HotTier {
 
     /// Changes the policy and keeps the rows. In proportion to their number, a shard at a time.
     pub fn set_policy(&self, policy: Policy) {
-        let now_s = self.now_s();
         let mut settings = self.settings.lock();
         settings.policy = policy;
         for shard in &self.shards {
-            shard.0.lock().set_policy(policy, now_s);
+            shard.0.lock().set_policy(policy);
         }
     }
 
@@ -348,7 +354,7 @@ impl HotTier {
         Probe { hash: hasher.finish(), bytes: key }
     }
 
-    /// Locks the shard of a key. The maps take a hash's lowest and highest bits, the shard its middle ones.
+    /// Locks the shard of a key. The table takes the lowest 24 bits of a hash, the shard others.
     fn shard(&self, probe: &Probe) -> MutexGuard<'_, Shard> {
         loop {
             let mask = self.mask.load(Ordering::Acquire);
@@ -369,8 +375,8 @@ impl HotTier {
             shard.set_share(budget_bytes / used);
         }
         for row in rows {
-            let at = place(row.key.probe().hash, used - 1);
-            shards[at].restore(row);
+            let hash = self.probe(row.entry.key()).hash;
+            shards[place(hash, used - 1)].restore(hash, row);
         }
         self.mask.store(used - 1, Ordering::Release);
     }
@@ -390,6 +396,7 @@ fn place(hash: u64, mask: usize) -> usize {
 }
 
 fn shards_for(budget_bytes: usize) -> usize {
-    let whole = (budget_bytes / SHARE_BYTES_MIN).clamp(1, SHARDS);
-    1 << whole.ilog2()
+    let few = (budget_bytes / SHARE_BYTES_MIN).clamp(1, FEW_SHARDS);
+    let many = (budget_bytes / LARGE_SHARE_BYTES).min(SHARDS);
+    1 << few.max(many).ilog2()
 }
