@@ -1,8 +1,8 @@
 //! What the tier keeps per row, and what it costs.
 //!
-//! An [`Entry`] is one block of memory: a count of its readers, the length of the key, key and value in one piece. The table points
+//! An [`Entry`] is one block of memory: a count of its readers, the length of the name, name and value in one piece. The table points
 //! to it with eight bytes, so a hit touches the table once and this block once; a reader holds the block and not a copy. A
-//! [`Probe`] is a key with its hash, which is computed once: what a lookup takes. A row known to be absent has no value.
+//! [`Probe`] is a name with its hash, which is computed once: what a lookup takes. A row known to be absent has no value.
 //!
 //! The charge of an entry is the memory it takes: the block, rounded up to the size the allocator hands out, and its part of the
 //! table.
@@ -13,20 +13,43 @@ use triomphe::ThinArc;
 
 use super::table::SLOT_BYTES;
 
-/// What stands in a block before the key: count of readers, `Facts`, length.
+/// What stands in a block before the name: count of readers, `Facts`, length.
 const HEADER_BYTES: usize = 24;
 /// A row's part of the table: its load wanders between 3/8 and 3/4, which is 1.85 slots for each entry on average.
 const TABLE_BYTES: usize = SLOT_BYTES * 185 / 100;
 
-/// A borrowed key with its hash.
+/// What a row is known by: its kind (rows of different kinds are different ones) and its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowName<'a> {
+    /// The number of its family.
+    pub kind: u8,
+    /// Its key there.
+    pub row: &'a [u8],
+}
+
+impl RowName<'_> {
+    /// Bytes of the name in a block.
+    pub(super) fn len(&self) -> usize {
+        1 + self.row.len()
+    }
+}
+
+/// A name of kind 0.
+impl<'a, T: AsRef<[u8]> + ?Sized> From<&'a T> for RowName<'a> {
+    fn from(row: &'a T) -> RowName<'a> {
+        RowName { kind: 0, row: row.as_ref() }
+    }
+}
+
+/// A name with its hash.
 pub(super) struct Probe<'a> {
     pub(super) hash: u64,
-    pub(super) bytes: &'a [u8],
+    pub(super) name: RowName<'a>,
 }
 
 #[derive(Clone, Copy)]
 struct Facts {
-    key_len: u32,
+    name_len: u32,
     is_absent: bool,
 }
 
@@ -36,22 +59,32 @@ pub(super) struct Entry(ThinArc<Facts, u8>);
 
 impl Entry {
     /// A block of its own; `None`: known absent. `scratch` is overwritten.
-    pub(super) fn new(key: &[u8], value: Option<&[u8]>, scratch: &mut Vec<u8>) -> Entry {
+    pub(super) fn new(name: RowName<'_>, value: Option<&[u8]>, scratch: &mut Vec<u8>) -> Entry {
         scratch.clear();
-        scratch.extend_from_slice(key);
+        scratch.push(name.kind);
+        scratch.extend_from_slice(name.row);
         scratch.extend_from_slice(value.unwrap_or_default());
         // Keys come from rows, whose length is limited far below.
-        let facts = Facts { key_len: key.len() as u32, is_absent: value.is_none() };
+        let facts = Facts { name_len: name.len() as u32, is_absent: value.is_none() };
         Entry(ThinArc::from_header_and_slice(facts, scratch))
     }
 
-    pub(super) fn key(&self) -> &[u8] {
-        &self.0.slice[..self.0.header.header.key_len as usize]
+    /// The same row with another value.
+    pub(super) fn with_value(&self, value: Option<&[u8]>, scratch: &mut Vec<u8>) -> Entry {
+        Entry::new(self.name(), value, scratch)
+    }
+
+    pub(super) fn name(&self) -> RowName<'_> {
+        RowName { kind: self.0.slice[0], row: &self.0.slice[1..self.name_len()] }
+    }
+
+    fn name_len(&self) -> usize {
+        self.0.header.header.name_len as usize
     }
 
     /// The value; empty if the row is known absent.
     fn value(&self) -> &[u8] {
-        &self.0.slice[self.0.header.header.key_len as usize..]
+        &self.0.slice[self.name_len()..]
     }
 
     pub(super) fn is_absent(&self) -> bool {
@@ -60,13 +93,13 @@ impl Entry {
 
     /// Puts another value over the old one, if it is as long and nobody else reads it; else false.
     pub(super) fn overwrite(&mut self, value: Option<&[u8]>) -> bool {
-        let (key_len, is_absent) = (self.0.header.header.key_len as usize, self.is_absent());
+        let (name_len, is_absent) = (self.name_len(), self.is_absent());
         let Some(value) = value.filter(|value| !is_absent && value.len() == self.value().len()) else {
             return false;
         };
         self.0.with_arc_mut(|shared| match triomphe::Arc::get_mut(shared) {
             Some(alone) => {
-                alone.slice_mut()[key_len..].copy_from_slice(value);
+                alone.slice_mut()[name_len..].copy_from_slice(value);
                 true
             }
             None => false,
@@ -85,8 +118,8 @@ impl Entry {
 }
 
 /// The memory that a row will take.
-pub(super) fn charge(key_len: usize, value_len: Option<usize>) -> usize {
-    block_charge(key_len + value_len.unwrap_or(0))
+pub(super) fn charge(name: RowName<'_>, value_len: Option<usize>) -> usize {
+    block_charge(name.len() + value_len.unwrap_or(0))
 }
 
 fn block_charge(len: usize) -> usize {
@@ -162,7 +195,7 @@ mod tests {
     use super::{Entry, HEADER_BYTES, RowValue, charge, size_class};
 
     fn entry(key: &[u8], value: Option<&[u8]>) -> Entry {
-        Entry::new(key, value, &mut Vec::new())
+        Entry::new(key.into(), value, &mut Vec::new())
     }
 
     #[test]
@@ -179,8 +212,8 @@ mod tests {
     fn a_block_is_header_key_and_value() {
         let entry = entry(b"key", Some(b"value"));
         let text = entry.value().as_ptr() as usize - entry.address() as usize;
-        assert_eq!((text, entry.key(), entry.value()), (HEADER_BYTES + 3, &b"key"[..], &b"value"[..]));
-        assert_eq!(entry.charge(), charge(3, Some(5)));
+        assert_eq!((text, entry.name().row, entry.value()), (HEADER_BYTES + 4, &b"key"[..], &b"value"[..]));
+        assert_eq!(entry.charge(), charge(b"key".into(), Some(5)));
     }
 
     #[test]

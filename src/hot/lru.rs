@@ -168,15 +168,15 @@ mod tests {
 
     impl Rows {
         fn for_rows(count: usize) -> Rows {
-            Rows { lru: Lru::new(count * charge(1, None)), table: Table::default() }
+            Rows { lru: Lru::new(count * charge(b"k".into(), None)), table: Table::default() }
         }
 
         fn at(&self, key: u8) -> Option<usize> {
-            self.table.find(&Probe { hash: u64::from(key), bytes: &[key] })
+            self.table.find(&Probe { hash: u64::from(key), name: (&[key]).into() })
         }
 
         fn insert(&mut self, key: u8) {
-            self.table.insert(&Probe { hash: u64::from(key), bytes: &[key] }, None, 0, Lru::NEW);
+            self.table.insert(&Probe { hash: u64::from(key), name: (&[key]).into() }, None, 0, Lru::NEW);
         }
 
         fn read(&mut self, key: u8) {
@@ -233,11 +233,14 @@ mod tests {
         assert_eq!(rows.held(), [0, 1, 2, 3, 4], "the only one not read");
         // All five are protected, one too many: the first the hand meets goes back, and leaves when it comes again.
         assert!(rows.evict());
-        assert_eq!((rows.held(), rows.lru.protected_bytes), (vec![1, 2, 3, 4], 4 * charge(1, None)));
+        assert_eq!(
+            (rows.held(), rows.lru.protected_bytes),
+            (vec![1, 2, 3, 4], 4 * charge(b"k".into(), None))
+        );
         rows.insert(7);
         rows.read(7);
         assert!(rows.evict());
-        assert_eq!((rows.held().len(), rows.lru.protected_bytes), (4, 4 * charge(1, None)));
+        assert_eq!((rows.held().len(), rows.lru.protected_bytes), (4, 4 * charge(b"k".into(), None)));
         assert!(rows.at(7).is_some());
     }
 

@@ -1,6 +1,6 @@
 //! The hot tier: recently or often used rows in memory, within a byte budget.
 //!
-//! A sharded map from a row's key bytes to its value bytes, or to "known absent". It knows neither what
+//! A sharded map from a row's name (a kind and key bytes) to its value bytes, or to "known absent". It knows neither what
 //! the rows mean nor where they come from: commits and validated fills put them in, and leaving the tier
 //! deletes nothing. A key is hashed once; the hash picks the shard and the place within it.
 //!
@@ -29,8 +29,8 @@ use parking_lot::{Mutex, MutexGuard};
 use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-pub use entry::RowValue;
 use entry::{Entry, Probe};
+pub use entry::{RowName, RowValue};
 use ranks::{Ranks, SharedIndex};
 use shard::Shard;
 
@@ -41,6 +41,9 @@ const SHARE_BYTES_MIN: usize = 128 << 10;
 /// and more only as have this share: it keeps a shard's table, which grows in one go, within some megabytes, and leaves large rows room.
 const LARGE_SHARE_BYTES: usize = 4 << 20;
 const FEW_SHARDS: usize = 64;
+
+/// Sets rows of different kinds apart whose keys are the same: any odd number with bits everywhere.
+const KIND_STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// The rows' share follows what the helpers take in steps of one part in this many of the budget.
 const HELPER_STEPS: usize = 256;
@@ -87,6 +90,12 @@ impl Lookup {
             Some(entry) => Lookup::Hit(RowValue::of(entry)),
         }
     }
+}
+
+/// A key whose slot is on its way from memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Foreseen {
+    hash: u64,
 }
 
 /// Counts since the tier was made.
@@ -165,39 +174,52 @@ impl HotTier {
     }
 
     /// Looks a key up and counts the use, and the hit or miss.
-    pub fn get(&self, key: &[u8]) -> Lookup {
-        self.get_at(key, self.clock.now_ms())
+    pub fn get<'a>(&self, name: impl Into<RowName<'a>>) -> Lookup {
+        self.get_at(name, self.clock.now_ms())
     }
 
     /// [`HotTier::get`] for a caller that has read the clock already, say once for its whole command:
     /// reading it takes nearly as long as the rest of a hit. `now_ms` is unix time in milliseconds.
-    pub fn get_at(&self, key: &[u8], now_ms: u64) -> Lookup {
-        let probe = self.probe(key);
+    pub fn get_at<'a>(&self, name: impl Into<RowName<'a>>, now_ms: u64) -> Lookup {
+        let probe = self.probe(name);
         self.shard(&probe).get(&probe, whole_seconds(now_ms))
     }
 
+    /// Asks for the memory in which a key's slot lies.
+    pub fn foresee<'a>(&self, name: impl Into<RowName<'a>>) -> Foreseen {
+        let probe = self.probe(name);
+        self.shard(&probe).foresee(&probe);
+        Foreseen { hash: probe.hash }
+    }
+
+    /// Asks for the memory of a key's row, after [`HotTier::foresee`].
+    pub fn fetch(&self, foreseen: Foreseen) {
+        let probe = Probe { hash: foreseen.hash, name: RowName { kind: 0, row: b"" } };
+        self.shard(&probe).fetch(&probe);
+    }
+
     /// Looks a key up and leaves no trace, neither in the policy nor in the counts.
-    pub fn get_quiet(&self, key: &[u8]) -> Lookup {
-        let probe = self.probe(key);
+    pub fn get_quiet<'a>(&self, name: impl Into<RowName<'a>>) -> Lookup {
+        let probe = self.probe(name);
         self.shard(&probe).peek(&probe)
     }
 
     /// Keeps a row's value, new or in place of what is known. A row too large to be kept (more than a
     /// shard's share of the budget, or 1 MiB) is forgotten instead.
-    pub fn put(&self, key: &[u8], value: &[u8], source: Source) {
-        let (now_s, probe) = (self.now_s(), self.probe(key));
+    pub fn put<'a>(&self, name: impl Into<RowName<'a>>, value: &[u8], source: Source) {
+        let (now_s, probe) = (self.now_s(), self.probe(name));
         self.shard(&probe).put(&probe, Some(value), now_s, source);
     }
 
     /// Keeps the knowledge that a row does not exist.
-    pub fn put_absent(&self, key: &[u8], source: Source) {
-        let (now_s, probe) = (self.now_s(), self.probe(key));
+    pub fn put_absent<'a>(&self, name: impl Into<RowName<'a>>, source: Source) {
+        let (now_s, probe) = (self.now_s(), self.probe(name));
         self.shard(&probe).put(&probe, None, now_s, source);
     }
 
     /// Forgets all about a key.
-    pub fn remove(&self, key: &[u8]) {
-        let probe = self.probe(key);
+    pub fn remove<'a>(&self, name: impl Into<RowName<'a>>) {
+        let probe = self.probe(name);
         self.shard(&probe).remove(&probe);
     }
 
@@ -276,8 +298,8 @@ impl HotTier {
     }
 
     /// Seconds since the last use of a row that is here (and not known absent), under either policy.
-    pub fn idle_seconds(&self, key: &[u8]) -> Option<u64> {
-        let (now_s, probe) = (self.now_s(), self.probe(key));
+    pub fn idle_seconds<'a>(&self, name: impl Into<RowName<'a>>) -> Option<u64> {
+        let (now_s, probe) = (self.now_s(), self.probe(name));
         match self.shard(&probe).used(&probe) {
             Some((used_s, false)) => Some(u64::from(now_s.saturating_sub(used_s))),
             _ => None,
@@ -285,8 +307,8 @@ impl HotTier {
     }
 
     /// The use counter, decayed up to now, of a row that is here (and not known absent); `None` under LRU.
-    pub fn frequency(&self, key: &[u8]) -> Option<u8> {
-        let (now_s, probe) = (self.now_s(), self.probe(key));
+    pub fn frequency<'a>(&self, name: impl Into<RowName<'a>>) -> Option<u8> {
+        let (now_s, probe) = (self.now_s(), self.probe(name));
         let shard = self.shard(&probe);
         match shard.used(&probe) {
             Some((_, false)) => shard.counter(&probe, now_s),
@@ -295,21 +317,21 @@ impl HotTier {
     }
 
     /// Counts a use of a row, if it is here.
-    pub fn touch(&self, key: &[u8]) {
-        let (now_s, probe) = (self.now_s(), self.probe(key));
+    pub fn touch<'a>(&self, name: impl Into<RowName<'a>>) {
+        let (now_s, probe) = (self.now_s(), self.probe(name));
         self.shard(&probe).touch(&probe, now_s);
     }
 
     /// Sets the idle time of a row, if it is here (`RESTORE ... IDLETIME`). Its place in the order stays.
-    pub fn set_idle_seconds(&self, key: &[u8], idle_seconds: u64) {
-        let (now_s, probe) = (self.now_s(), self.probe(key));
+    pub fn set_idle_seconds<'a>(&self, name: impl Into<RowName<'a>>, idle_seconds: u64) {
+        let (now_s, probe) = (self.now_s(), self.probe(name));
         let idle_s = u32::try_from(idle_seconds).unwrap_or(u32::MAX);
         self.shard(&probe).set_used(&probe, now_s.saturating_sub(idle_s));
     }
 
     /// Sets the use counter of a row, if it is here and the policy is LFU (`RESTORE ... FREQ`).
-    pub fn set_frequency(&self, key: &[u8], frequency: u8) {
-        let (now_s, probe) = (self.now_s(), self.probe(key));
+    pub fn set_frequency<'a>(&self, name: impl Into<RowName<'a>>, frequency: u8) {
+        let (now_s, probe) = (self.now_s(), self.probe(name));
         self.shard(&probe).set_counter(&probe, frequency, now_s);
     }
 
@@ -348,10 +370,11 @@ impl HotTier {
         sum
     }
 
-    fn probe<'a>(&self, key: &'a [u8]) -> Probe<'a> {
+    fn probe<'a>(&self, name: impl Into<RowName<'a>>) -> Probe<'a> {
+        let name = name.into();
         let mut hasher = self.hasher.build_hasher();
-        hasher.write(key);
-        Probe { hash: hasher.finish(), bytes: key }
+        hasher.write(name.row);
+        Probe { hash: hasher.finish().wrapping_add(u64::from(name.kind).wrapping_mul(KIND_STEP)), name }
     }
 
     /// Locks the shard of a key. The table takes the lowest 24 bits of a hash, the shard others.
@@ -375,7 +398,7 @@ impl HotTier {
             shard.set_share(budget_bytes / used);
         }
         for row in rows {
-            let hash = self.probe(row.entry.key()).hash;
+            let hash = self.probe(row.entry.name()).hash;
             shards[place(hash, used - 1)].restore(hash, row);
         }
         self.mask.store(used - 1, Ordering::Release);

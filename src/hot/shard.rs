@@ -80,9 +80,19 @@ impl Shard {
         Lookup::of(self.table.find(probe).and_then(|at| self.table.slot(at).entry()))
     }
 
+    /// Asks for the memory of a key's slot.
+    pub(super) fn foresee(&self, probe: &Probe) {
+        self.table.prefetch_slot(probe);
+    }
+
+    /// Asks for the memory of the row that has the key's hash.
+    pub(super) fn fetch(&self, probe: &Probe) {
+        self.table.prefetch_row(probe);
+    }
+
     /// Keeps a value (`None`: known absent), or forgets the row if it is too large.
     pub(super) fn put(&mut self, probe: &Probe, value: Option<&[u8]>, now_s: u32, source: Source) {
-        let charge = charge(probe.bytes.len(), value.map(<[u8]>::len));
+        let charge = charge(probe.name, value.map(<[u8]>::len));
         if charge > self.share_bytes.min(ROW_BYTES_MAX) {
             self.stats.rejected += 1;
             self.remove(probe);
@@ -118,7 +128,7 @@ impl Shard {
     /// Evicts until `wanted_bytes` more fit, within the work that `own_bytes` of new data may cause. Where that
     /// does not suffice, it has freed more than `own_bytes` all the same.
     fn make_room(&mut self, wanted_bytes: usize, own_bytes: usize, now_s: u32) {
-        let evictions_max = DEBT_EVICTIONS_MAX + own_bytes / charge(0, None);
+        let evictions_max = DEBT_EVICTIONS_MAX + own_bytes / charge(b"".into(), None);
         self.evict_until(wanted_bytes, evictions_max, now_s);
     }
 

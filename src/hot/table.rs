@@ -7,10 +7,12 @@
 
 use super::Kept;
 use super::entry::{Entry, Probe};
+use crate::base::prefetch::prefetch;
 
 pub(super) const SLOT_BYTES: usize = size_of::<Slot>();
 const _: () = assert!(SLOT_BYTES == 16);
 
+const CACHE_LINE_BYTES: usize = 64;
 /// Slots of a table that has rows, at least.
 const SLOTS_MIN: usize = 8;
 /// At most: as many as the tags can tell apart.
@@ -99,7 +101,7 @@ impl Table {
 
     /// Where a key's row stands.
     pub(super) fn find(&self, probe: &Probe) -> Option<usize> {
-        self.search(tag_of(probe.hash), |entry| entry.key() == probe.bytes)
+        self.search(tag_of(probe.hash), |entry| entry.name() == probe.name)
     }
 
     /// Where a row with this tag stands; if there are several, the first.
@@ -127,6 +129,23 @@ impl Table {
         }
     }
 
+    /// Asks for the memory in which the search for a key begins.
+    pub(super) fn prefetch_slot(&self, probe: &Probe) {
+        if !self.slots.is_empty() {
+            prefetch(&self.slots[self.home(tag_of(probe.hash))]);
+        }
+    }
+
+    /// Asks for the memory of the row with a key's tag: two cache lines, which most rows fit in.
+    pub(super) fn prefetch_row(&self, probe: &Probe) {
+        let found = self.find_tag(tag_of(probe.hash));
+        if let Some(entry) = found.and_then(|at| self.slots[at].entry.as_ref()) {
+            let block = entry.address();
+            prefetch(block);
+            prefetch(block.wrapping_add(CACHE_LINE_BYTES));
+        }
+    }
+
     fn home(&self, tag: u32) -> usize {
         tag as usize & (self.slots.len() - 1)
     }
@@ -138,7 +157,7 @@ impl Table {
 
     /// Adds a row that is not here. The table must not be full.
     pub(super) fn insert(&mut self, probe: &Probe, value: Option<&[u8]>, used_s: u32, state: u8) {
-        let entry = Entry::new(probe.bytes, value, &mut self.scratch);
+        let entry = Entry::new(probe.name, value, &mut self.scratch);
         self.trim_scratch();
         self.restore(probe.hash, Kept { entry, used_s, state });
     }
@@ -177,7 +196,7 @@ impl Table {
             return 0;
         }
         let before = entry.charge();
-        *entry = Entry::new(entry.key(), value, &mut self.scratch);
+        *entry = entry.with_value(value, &mut self.scratch);
         let after = entry.charge();
         self.bytes = self.bytes - before + after;
         self.trim_scratch();
@@ -252,7 +271,7 @@ mod tests {
         for step in 0..20_000 {
             let number = rng.below(if step % 4000 < 2000 { 300 } else { 20 });
             let bytes = key(number);
-            let probe = Probe { hash: hash(number), bytes: &bytes };
+            let probe = Probe { hash: hash(number), name: (&bytes).into() };
             match (table.find(&probe), rng.below(2)) {
                 (Some(at), 0) => {
                     table.remove(at);
@@ -270,15 +289,18 @@ mod tests {
             assert_eq!(table.len(), model.len());
             let wanted = rng.below(300);
             let bytes = key(wanted);
-            let found = table.find(&Probe { hash: hash(wanted), bytes: &bytes });
+            let found = table.find(&Probe { hash: hash(wanted), name: (&bytes).into() });
             let entry = found.and_then(|at| table.slot(at).entry());
-            assert_eq!(entry.map(|entry| entry.key()), model.get(&wanted).map(|_| &bytes[..]));
+            assert_eq!(entry.map(|entry| entry.name().row), model.get(&wanted).map(|_| &bytes[..]));
         }
-        let sum: usize = model.values().map(|value| super::super::entry::charge(8, Some(value.len()))).sum();
+        let sum: usize = model
+            .values()
+            .map(|value| super::super::entry::charge((&key(0)).into(), Some(value.len())))
+            .sum();
         assert_eq!(table.bytes(), sum);
         for number in 0..300 {
             let bytes = key(number);
-            if let Some(at) = table.find(&Probe { hash: hash(number), bytes: &bytes }) {
+            if let Some(at) = table.find(&Probe { hash: hash(number), name: (&bytes).into() }) {
                 table.remove(at);
             }
         }
@@ -291,11 +313,16 @@ mod tests {
         let mut table = Table::default();
         for number in 0..100u64 {
             let bytes = key(number);
-            table.insert(&Probe { hash: number << 3, bytes: &bytes }, None, number as u32, number as u8);
+            table.insert(
+                &Probe { hash: number << 3, name: (&bytes).into() },
+                None,
+                number as u32,
+                number as u8,
+            );
         }
         for number in 0..100u64 {
             let bytes = key(number);
-            let probe = Probe { hash: number << 3, bytes: &bytes };
+            let probe = Probe { hash: number << 3, name: (&bytes).into() };
             let at = table.find(&probe).unwrap();
             assert_eq!((table.slot(at).used_s, table.slot(at).state()), (number as u32, number as u8));
             let gone = table.remove(at).unwrap();

@@ -389,7 +389,7 @@ fn zipf_hit_percent(mut read: impl FnMut(&[u8]) -> bool, scan_every: Option<usiz
 }
 
 fn tier_hit_percent(policy: Policy, scan_every: Option<usize>) -> f64 {
-    let row_bytes = super::entry::charge(8, Some(8));
+    let row_bytes = super::entry::charge((&[0; 8]).into(), Some(8));
     let tier = tier(TRACE_ROWS * row_bytes, policy);
     let read = |key: &[u8]| {
         let hit = matches!(tier.get(key), Lookup::Hit(_));

@@ -413,9 +413,9 @@ impl<'k> Txn<'k> {
         if self.mode == Mode::Heavy {
             return Ok(self.view_of(row).get(family, row)?.map(RowValue::from));
         }
-        let hot_key = super::hot_key(family, row);
+        let hot_name = super::hot_name(family, row);
         let hot = &self.keyspace.hot;
-        let found = if self.quiet { hot.get_quiet(&hot_key) } else { hot.get_at(&hot_key, self.run.now_ms) };
+        let found = if self.quiet { hot.get_quiet(hot_name) } else { hot.get_at(hot_name, self.run.now_ms) };
         match found {
             Lookup::Hit(value) => return Ok(Some(value)),
             Lookup::Absent => return Ok(None),
@@ -427,8 +427,8 @@ impl<'k> Txn<'k> {
         }
         if self.mode.fills_hot_tier() && !self.quiet {
             match &value {
-                Some(value) => hot.put(&hot_key, value, Source::Fill),
-                None => hot.put_absent(&hot_key, Source::Fill),
+                Some(value) => hot.put(hot_name, value, Source::Fill),
+                None => hot.put_absent(hot_name, Source::Fill),
             }
         }
         Ok(value.map(RowValue::from))
