@@ -380,7 +380,7 @@ fn enlist(node: &Node, request: &Request<'_>, wait: Wait) -> Pause {
         }
         node.keyspace.waiters().withdraw(waiter);
     }
-    let waiter = Waiter::new(request.session.client.id, wait.wants, keys);
+    let waiter = Waiter::new(request.session.client.id, wait.wants, wait.service, keys);
     node.keyspace.waiters().enlist(&waiter);
     Pause::Wait(waiter, wait)
 }

@@ -71,7 +71,15 @@ impl Drop for Turn {
     fn drop(&mut self) {
         let keyspace = &self.shared.node.keyspace;
         // The promise on the stripe goes over to the next waiter, or ends.
-        if !self.pass_on || !keyspace.waiters().claim(&self.key, None, || {}) {
+        let mut passed = false;
+        if self.pass_on {
+            keyspace.waiters().claim(&self.key, None, || {
+                if std::mem::replace(&mut passed, true) {
+                    keyspace.stripes().begin_turn(self.stripe);
+                }
+            });
+        }
+        if !passed {
             keyspace.stripes().end_turn(self.stripe);
         }
     }
@@ -130,6 +138,7 @@ impl Connection {
                 }
                 Pause::Wait(waiter, wait) => {
                     held.waiter = Some(waiter);
+                    held.job.rewrite(&wait.rewrites);
                     // A turn that found nothing is over; the waiter keeps its place in the queue, and there is nothing to pass on.
                     if let Some(mut turn) = held.turn.take() {
                         turn.pass_on = false;
@@ -390,6 +399,21 @@ impl Held {
 }
 
 impl Job {
+    /// Replaces arguments for the runs to come.
+    fn rewrite(&mut self, rewrites: &[(usize, Vec<u8>)]) {
+        if rewrites.is_empty() {
+            return;
+        }
+        let args = self.args.clone();
+        let mut words: Vec<&[u8]> = args.args().iter().collect();
+        for (at, word) in rewrites {
+            if let Some(old) = words.get_mut(*at) {
+                *old = word;
+            }
+        }
+        self.args = OwnedArgs::from_slices(&words);
+    }
+
     fn request<'j>(&'j self, shared: &'j Shared) -> Request<'j> {
         Request {
             session: &self.session,

@@ -154,7 +154,7 @@ fn family_options(family: Family, options: &StoreOptions, shared: &Shared) -> Op
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
     match family {
         Family::Keys => table.set_bloom_filter(BLOOM_BITS, false),
-        Family::Hash | Family::Set | Family::Member => {
+        Family::Hash | Family::Set | Family::Member | Family::Group => {
             table.set_bloom_filter(BLOOM_BITS, false);
             // Their rows are small, so their filters large: in pieces, only those in use need memory.
             table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
