@@ -617,7 +617,7 @@ impl<'k> Txn<'k> {
     }
 
     /// What the run has written to a key changes nothing that a client can see.
-    pub(super) fn unmark_changed(&mut self, key: &Key) {
+    pub fn unmark_changed(&mut self, key: &Key) {
         if let Some(index) = self.scratch.find_state(&key.row) {
             self.scratch.states[index].changed_by = 0;
             self.scratch.changes.retain(|&(state, _)| state as usize != index);

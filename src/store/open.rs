@@ -212,6 +212,29 @@ mod tests {
     use crate::store::{Batch, Tier};
 
     #[test]
+    fn a_folder_from_before_a_family_opens_and_gets_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        options.create_missing_column_families(true);
+        let old: Vec<_> = Family::ALL.iter().take(10).map(|family| family.name()).collect();
+        let db = DB::open_cf(&options, folder.path(), old).unwrap();
+        db.put_cf(db.cf_handle("keys").unwrap(), b"k", b"v").unwrap();
+        drop(db);
+        let store = Store::open(folder.path(), StoreOptions::default()).unwrap();
+        store
+            .with_db(|db| {
+                let mut batch = Batch::default();
+                batch.put(db, Family::Stream, b"row", b"new");
+                store.write(db, batch, true).unwrap();
+                let view = db.newest(Tier::Disk);
+                assert_eq!(view.get(Family::Keys, b"k").unwrap().as_deref(), Some(&b"v"[..]));
+                assert_eq!(view.get(Family::Stream, b"row").unwrap().as_deref(), Some(&b"new"[..]));
+            })
+            .unwrap();
+    }
+
+    #[test]
     fn a_read_that_has_been_warmed_is_in_memory_however_large_the_filter() {
         // So many short rows in one file that its filter (16 bits a row) is larger than a shard of a 16 MB cache used to be.
         const ROWS: u32 = 400_000;
