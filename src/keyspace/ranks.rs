@@ -25,6 +25,7 @@
 //! collection's head is dropped.
 
 use super::error::{Outcome, Stop};
+use super::stretches::Stretch;
 use super::txn::{Mode, Txn};
 use super::{WORKER_STEPS_MAX, hot_key};
 use crate::encoding::Family;
@@ -99,8 +100,8 @@ impl OwnRows {
     }
 }
 
-/// The name of a collection's index.
-fn name_of(family: Family, place: &[u8]) -> Name {
+/// The name of a collection's rows of a family, for the helpers in the hot tier.
+pub(super) fn name_of(family: Family, place: &[u8]) -> Name {
     let mut name = Name::new();
     name.push(family as u8);
     name.extend_from_slice(place);
@@ -141,9 +142,9 @@ impl Txn<'_> {
         let Some(block) = block else { return Ok(0) };
         let (from, _) = bounds(place, &block);
         let mut before = block.before;
-        self.view.scan(family, &from, row, Direction::Up, |_, _| {
+        self.scan_stored(family, Stretch::between(&from, row), true, Direction::Up, |_, _| {
             before += 1;
-            Ok::<_, Stop>(ControlFlow::Continue(()))
+            Ok(ControlFlow::Continue(()))
         })?;
         Ok(before.saturating_add_signed(own.before(suffix_of(row))))
     }
@@ -193,7 +194,7 @@ impl Txn<'_> {
         };
         self.expect_work(left)?;
         let mut found = None;
-        self.scan(family, lower, upper, direction, |row, _| {
+        self.scan_kept(family, Stretch::between(lower, upper), direction, |row, _| {
             if left == 0 {
                 found = Some(RowKey::from_slice(row));
                 return Ok(ControlFlow::Break(()));
