@@ -9,7 +9,7 @@ use super::error::{Outcome, Stop};
 use super::events::Told;
 use super::txn::{Mode, Txn};
 use super::watch::Remapped;
-use super::{Keyspace, hot_key};
+use super::{Keyspace, hot_name};
 use crate::encoding::Family;
 use crate::encoding::gc::{DeadCollection, dead_namespace_row, exile_row};
 use crate::encoding::head::{Body, DataType, Head};
@@ -232,12 +232,12 @@ impl Txn<'_> {
         let overlay = &self.scratch.overlay;
         let keep = overlay.len() <= HOT_ROWS_MAX;
         for (family, row, value) in overlay.iter().filter(|(family, ..)| family.is_read_by_row()) {
-            let hot_key = hot_key(family, row);
+            let hot_name = hot_name(family, row);
             match value {
                 _ if consequences.is_stillborn(family, row) => {}
-                Some(value) if keep => keyspace.hot.put(&hot_key, value, Source::Write),
-                None if keep && family == Family::Keys => keyspace.hot.put_absent(&hot_key, Source::Write),
-                _ => keyspace.hot.remove(&hot_key),
+                Some(value) if keep => keyspace.hot.put(hot_name, value, Source::Write),
+                None if keep && family == Family::Keys => keyspace.hot.put_absent(hot_name, Source::Write),
+                _ => keyspace.hot.remove(hot_name),
             }
         }
         for change in &consequences.counts {

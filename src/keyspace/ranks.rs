@@ -27,7 +27,7 @@
 use super::error::{Outcome, Stop};
 use super::stretches::Stretch;
 use super::txn::{Mode, Txn};
-use super::{WORKER_STEPS_MAX, hot_key};
+use super::{WORKER_STEPS_MAX, hot_name};
 use crate::encoding::Family;
 use crate::encoding::head::DataType;
 use crate::encoding::row::{PLACE_LEN, Place, RowKey};
@@ -247,7 +247,7 @@ impl Txn<'_> {
         }) {
             return Some(false);
         }
-        match self.keyspace.hot.get_quiet(&hot_key(family, row)) {
+        match self.keyspace.hot.get_quiet(hot_name(family, row)) {
             Lookup::Hit(_) => Some(true),
             Lookup::Absent => Some(false),
             Lookup::Miss => None,

@@ -25,7 +25,7 @@ use crate::base::random::Rng;
 use crate::encoding::Family;
 use crate::encoding::head::{Body, DataType, Expiry, Head, Spread};
 use crate::encoding::row::{HEAD_PREFIX_LEN, Namespace, Place, Position, RowKey, Version, head_row};
-use crate::hot::{Lookup, Source};
+use crate::hot::{Lookup, RowValue, Source};
 use crate::store::{Direction, Tier, View};
 use arc_swap::Guard;
 use std::ops::ControlFlow;
@@ -103,7 +103,7 @@ impl Key {
 /// A key's head as loaded, and still owning its bytes.
 #[derive(Debug, Clone)]
 pub struct Stored {
-    value: Arc<[u8]>,
+    value: RowValue,
     data_type: DataType,
     note: u8,
     expiry: Option<Expiry>,
@@ -114,7 +114,7 @@ pub struct Stored {
 }
 
 impl Stored {
-    fn decode(value: Arc<[u8]>) -> Outcome<Stored> {
+    fn decode(value: RowValue) -> Outcome<Stored> {
         let head = Head::decode(&value)?;
         let (body, spread) = match head.body {
             Body::Whole(bytes) => (bytes, None),
@@ -394,9 +394,9 @@ impl<'k> Txn<'k> {
     // ---- reading
 
     /// Reads one row: own writes, hot tier, RocksDB.
-    fn fetch(&mut self, family: Family, row: &[u8]) -> Outcome<Option<Arc<[u8]>>> {
+    fn fetch(&mut self, family: Family, row: &[u8]) -> Outcome<Option<RowValue>> {
         if let Some(written) = self.scratch.overlay.get(family, row) {
-            return Ok(written.map(Arc::from));
+            return Ok(written.map(RowValue::from));
         }
         self.fetch_stored(family, row)
     }
@@ -410,13 +410,13 @@ impl<'k> Txn<'k> {
         View { snapshot: None, ..self.view }
     }
 
-    fn fetch_stored(&mut self, family: Family, row: &[u8]) -> Outcome<Option<Arc<[u8]>>> {
+    fn fetch_stored(&mut self, family: Family, row: &[u8]) -> Outcome<Option<RowValue>> {
         if self.mode == Mode::Heavy {
-            return Ok(self.view_of(row).get(family, row)?);
+            return Ok(self.view_of(row).get(family, row)?.map(RowValue::from));
         }
-        let hot_key = super::hot_key(family, row);
+        let hot_name = super::hot_name(family, row);
         let hot = &self.keyspace.hot;
-        let found = if self.quiet { hot.get_quiet(&hot_key) } else { hot.get_at(&hot_key, self.run.now_ms) };
+        let found = if self.quiet { hot.get_quiet(hot_name) } else { hot.get_at(hot_name, self.run.now_ms) };
         match found {
             Lookup::Hit(value) => return Ok(Some(value)),
             Lookup::Absent => return Ok(None),
@@ -428,11 +428,11 @@ impl<'k> Txn<'k> {
         }
         if self.mode.fills_hot_tier() && !self.quiet {
             match &value {
-                Some(value) => hot.put(&hot_key, value, Source::Fill),
-                None => hot.put_absent(&hot_key, Source::Fill),
+                Some(value) => hot.put(hot_name, value, Source::Fill),
+                None => hot.put_absent(hot_name, Source::Fill),
             }
         }
-        Ok(value)
+        Ok(value.map(RowValue::from))
     }
 
     /// Loads a key's head; an expired key is no key.
@@ -476,7 +476,7 @@ impl<'k> Txn<'k> {
     }
 
     /// Reads an element row.
-    pub fn element(&mut self, family: Family, row: &[u8]) -> Outcome<Option<Arc<[u8]>>> {
+    pub fn element(&mut self, family: Family, row: &[u8]) -> Outcome<Option<RowValue>> {
         self.fetch(family, row)
     }
 

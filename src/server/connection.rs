@@ -13,7 +13,8 @@ use super::{Local, Shared};
 use crate::base::random::Rng;
 use crate::config::{AppendFsync, ClientClass};
 use crate::dispatch::group::{Settled, Ticket};
-use crate::dispatch::run::{self, Bench, Pause, Prepared, Ran, Request, Runner};
+use crate::dispatch::prepare::{Prepared, misconf_text, prepare};
+use crate::dispatch::run::{self, Bench, Pause, Ran, Request, Runner};
 use crate::dispatch::table::Entry;
 use crate::keyspace::RunIdentity;
 use crate::pubsub::Receipt;
@@ -54,6 +55,8 @@ pub(super) struct Connection {
     ticket: Option<Ticket>,
     /// Bytes at the front of `input` that `members` stand for.
     pub(super) ahead: usize,
+    /// Requests at the front of `input`, behind those, whose keys have been looked at (`dispatch::lookahead`).
+    foreseen: usize,
     /// The group stalled: its commands are run by themselves.
     alone: bool,
     /// Replies in `output` that are not let go yet, and up to where the log must be flushed for them.
@@ -118,6 +121,7 @@ impl Connection {
             members: Vec::new(),
             ticket: None,
             ahead: 0,
+            foreseen: 0,
             alone: false,
             replies: 0,
             sequence: 0,
@@ -226,6 +230,7 @@ impl Connection {
                 }
                 Ok(Decoded::Empty { consumed }) => self.advance(consumed),
                 Ok(Decoded::Complete { consumed }) => {
+                    self.look_ahead(consumed, &limits);
                     let step = self.run_decoded();
                     match step {
                         Step::Again => {}
@@ -251,6 +256,17 @@ impl Connection {
         }
     }
 
+    /// Before a request is run: asks for what those behind it will touch, if that has not been done.
+    fn look_ahead(&mut self, consumed: usize, limits: &Limits) {
+        let behind = &self.input[self.ahead + consumed..];
+        if self.foreseen > 0 {
+            self.foreseen -= 1;
+        } else if !behind.is_empty() {
+            let node = &self.shared.node;
+            self.foreseen = self.bench.borrow_mut().lookahead.look(node, &self.session, behind, limits);
+        }
+    }
+
     fn look_at_clock(&mut self) {
         self.mono_us = self.shared.node.clock.mono_us();
         self.now_us = self.shared.node.clock.now_us();
@@ -273,7 +289,7 @@ impl Connection {
             return if self.settle() { Step::HeldBack } else { Step::Again };
         }
         let args = self.decoder.args(&self.input[self.ahead..]);
-        if let Prepared::Run(entry) = run::prepare(node, &self.session, args) {
+        if let Prepared::Run(entry) = prepare(node, &self.session, args) {
             let run = run::identify(self.now_us, &mut self.rng);
             let request = Request { session: &self.session, entry, args, run: &run, waiter: None };
             // Who is sent messages gets them exactly where they belong among its replies.
@@ -335,7 +351,7 @@ impl Connection {
             self.closing = true;
             return Step::Empty;
         }
-        match run::prepare(node, &self.session, args) {
+        match prepare(node, &self.session, args) {
             Prepared::Run(entry) => {
                 let run = run::identify(self.now_us, &mut self.rng);
                 let request = Request { session: &self.session, entry, args, run: &run, waiter: None };
@@ -402,7 +418,7 @@ impl Connection {
                 let mut failed = Vec::with_capacity(members.len());
                 for member in members {
                     let start = self.output.len();
-                    Reply::new(&mut self.output, self.session.proto).error(&run::misconf_text(reason));
+                    Reply::new(&mut self.output, self.session.proto).error(&misconf_text(reason));
                     failed.push(Member { ran: Ran { failed: true, ..Ran::default() }, start, ..member });
                 }
                 self.finish_all(failed, 0);
@@ -572,7 +588,7 @@ impl Connection {
         self.has_retracted = true;
         self.output.clear();
         for _ in 0..self.replies {
-            Reply::new(&mut self.output, self.session.proto).error(&run::misconf_text(&reason));
+            Reply::new(&mut self.output, self.session.proto).error(&misconf_text(&reason));
         }
     }
 
