@@ -5,12 +5,12 @@
 //! deletes nothing. A key is hashed once; the hash picks the shard and the place within it.
 //!
 //! Files, in reading order: `entry` (a row and its charge), `table` (rows by key), `lru` and `lfu` (which row leaves first),
-//! `shard` (budget and counters), this one (shards, locks, live settings); `ranks` (decoded helpers that
+//! `shard` (budget and counters), this one (shards, locks, live settings); `ranks` and `stretches` (helpers that
 //! live here beside the rows, on the same budget).
 //!
 //! Lock rule: one mutex per shard, held for one probe and never while another is taken; only `set_budget`,
 //! when it brings more shards into use, holds all of them, in index order. `settings` comes before any
-//! shard; the mutexes of `ranks` come after `settings` and are never held with a shard's. Callers may hold
+//! shard; the mutexes of `ranks` and `stretches` come after `settings` and are never held with a shard's. Callers may hold
 //! what they like: nothing here waits for anything but these mutexes.
 
 mod entry;
@@ -18,6 +18,7 @@ mod lfu;
 mod lru;
 pub mod ranks;
 mod shard;
+pub mod stretches;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -31,8 +32,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use entry::{Entry, Probe};
 pub use entry::{RowName, RowValue};
-use ranks::{Ranks, SharedIndex};
+use ranks::{Name, Ranks, SharedIndex};
 use shard::Shard;
+use stretches::{Block, Stretches};
 
 /// The number of shards, a power of two.
 const SHARDS: usize = 4096;
@@ -139,6 +141,7 @@ pub struct HotTier {
     hasher: RandomState,
     clock: Clock,
     ranks: Ranks,
+    stretches: Stretches,
     /// What is kept back from the rows for the helpers.
     helper_bytes: AtomicUsize,
     settings: Mutex<Settings>,
@@ -168,6 +171,7 @@ impl HotTier {
             hasher: RandomState::with_seeds(seeds[0], seeds[1], seeds[2], seeds[3]),
             clock,
             ranks: Ranks::new(budget_bytes),
+            stretches: Stretches::new(budget_bytes),
             helper_bytes: AtomicUsize::new(0),
             settings: Mutex::new(Settings { budget_bytes, policy }),
         }
@@ -232,6 +236,7 @@ impl HotTier {
             drop(old);
         }
         self.ranks.clear();
+        self.stretches.clear();
         self.share_out(&settings);
     }
 
@@ -242,6 +247,7 @@ impl HotTier {
         let mut settings = self.settings.lock();
         settings.budget_bytes = bytes;
         self.ranks.set_budget(bytes);
+        self.stretches.set_budget(bytes);
         let used = self.mask.load(Ordering::Relaxed) + 1;
         if shards_for(bytes) > used {
             self.spread(shards_for(bytes), bytes);
@@ -252,7 +258,7 @@ impl HotTier {
     /// Gives each shard its share of what the helpers leave of the budget.
     fn share_out(&self, settings: &Settings) {
         let step = (settings.budget_bytes / HELPER_STEPS).max(1);
-        let helper_bytes = self.ranks.bytes().next_multiple_of(step);
+        let helper_bytes = self.helpers_take().next_multiple_of(step);
         self.helper_bytes.store(helper_bytes, Ordering::Relaxed);
         let used = self.mask.load(Ordering::Relaxed) + 1;
         for shard in &self.shards {
@@ -269,12 +275,39 @@ impl HotTier {
     pub fn charge_rank_index(&self, name: &[u8], index: &SharedIndex) -> bool {
         let index_bytes = index.lock().bytes();
         let kept = self.ranks.charge(name, index, index_bytes);
-        // The step is small beside the budget, and the shares need not follow every byte.
-        let (shared_out, bytes) = (self.helper_bytes.load(Ordering::Relaxed), self.ranks.bytes());
+        self.follow_helpers();
+        kept
+    }
+
+    /// The stretches that live here.
+    pub fn stretches(&self) -> &Stretches {
+        &self.stretches
+    }
+
+    /// Keeps rows read from a gap in what is known of a collection. Nobody changes them meanwhile.
+    pub fn fill_stretch(&self, name: &Name, blocks: impl IntoIterator<Item = Block>) {
+        self.stretches.fill(name, blocks);
+        self.follow_helpers();
+    }
+
+    /// A row of a collection was set or removed. False if nothing is kept of the collection.
+    pub fn change_stretch(&self, name: &Name, key: &[u8], value: Option<&[u8]>) -> bool {
+        let kept = self.stretches.change(name, key, value);
+        self.follow_helpers();
+        kept
+    }
+
+    fn helpers_take(&self) -> usize {
+        self.ranks.bytes() + self.stretches.bytes()
+    }
+
+    /// Gives the rows less or more room when what the helpers take has changed much: the step is small beside the budget, and the
+    /// shares need not follow every byte.
+    fn follow_helpers(&self) {
+        let (shared_out, bytes) = (self.helper_bytes.load(Ordering::Relaxed), self.helpers_take());
         if bytes > shared_out || bytes * 2 < shared_out {
             self.share_out(&self.settings.lock());
         }
-        kept
     }
 
     /// Changes the policy and keeps the rows. In proportion to their number, a shard at a time.
@@ -337,7 +370,7 @@ impl HotTier {
 
     /// The charge of all entries and helpers.
     pub fn bytes(&self) -> usize {
-        self.shards.iter().map(|shard| shard.0.lock().bytes()).sum::<usize>() + self.ranks.bytes()
+        self.shards.iter().map(|shard| shard.0.lock().bytes()).sum::<usize>() + self.helpers_take()
     }
 
     /// The number of entries, the known absent included.

@@ -224,13 +224,14 @@ impl Txn<'_> {
         let keyspace = self.keyspace;
         // First: it asks the hot tier what was there before.
         self.count_ranks(consequences.dead.iter().map(|dead| (dead.data_type, dead.place)));
+        self.patch_stretches(consequences.dead.iter().map(|dead| (dead.data_type, dead.place)));
         for state in &mut self.scratch.states {
             // Nobody else holds an old value now, so that the hot tier can write over it.
             state.before = None;
         }
         let overlay = &self.scratch.overlay;
         let keep = overlay.len() <= HOT_ROWS_MAX;
-        for (family, row, value) in overlay.iter() {
+        for (family, row, value) in overlay.iter().filter(|(family, ..)| family.is_read_by_row()) {
             let hot_name = hot_name(family, row);
             match value {
                 _ if consequences.is_stillborn(family, row) => {}

@@ -23,6 +23,7 @@ mod model_tests;
 mod overlay;
 mod ranks;
 mod scratch;
+mod stretches;
 mod stripes;
 #[cfg(test)]
 pub mod testbed;
@@ -41,6 +42,7 @@ pub use gathering::{Gathering, Taken};
 pub use libraries::{Libraries, LoadedLibrary};
 pub use ranks::Indexing;
 pub use scratch::{Savepoint, Scratch};
+pub use stretches::Stretch;
 pub use stripes::{Held, Holder, LockPlan, StripeId, Stripes};
 pub use tuning::Tuning;
 pub use txn::{KEY_LEN_MAX, Key, Mode, NewHead, RunIdentity, Stored, Txn};

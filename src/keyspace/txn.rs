@@ -19,6 +19,7 @@ use super::error::{Error, Outcome, Stop};
 use super::events::Events;
 use super::libraries::Libraries;
 use super::scratch::{KeyState, Savepoint, Scratch};
+use super::stretches::Stretch;
 use super::stripes::{LockPlan, StripeId};
 use crate::base::random::Rng;
 use crate::encoding::Family;
@@ -49,7 +50,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    fn fills_hot_tier(self) -> bool {
+    pub(super) fn fills_hot_tier(self) -> bool {
         matches!(self, Mode::Worker | Mode::Locked | Mode::Alone)
     }
 }
@@ -401,7 +402,7 @@ impl<'k> Txn<'k> {
     }
 
     /// What a row is read from: what the run itself has built since its snapshot is in none.
-    fn view_of(&self, row: &[u8]) -> View<'k> {
+    pub(super) fn view_of(&self, row: &[u8]) -> View<'k> {
         let is_built = |place: Place| self.scratch.intents.iter().any(|intent| intent.dead.place == place);
         if self.scratch.intents.is_empty() || !Place::read(row).is_some_and(is_built) {
             return self.view;
@@ -486,10 +487,23 @@ impl<'k> Txn<'k> {
         lower: &[u8],
         upper: &[u8],
         direction: Direction,
+        visit: impl FnMut(&[u8], &[u8]) -> Outcome<ControlFlow<()>>,
+    ) -> Outcome {
+        self.scan_merged(family, Stretch::between(lower, upper), false, direction, visit)
+    }
+
+    /// Scans and merges own writes in; `kept` says whether what is read should be kept (`Txn::scan_kept`).
+    pub(super) fn scan_merged(
+        &mut self,
+        family: Family,
+        stretch: Stretch<'_>,
+        kept: bool,
+        direction: Direction,
         mut visit: impl FnMut(&[u8], &[u8]) -> Outcome<ControlFlow<()>>,
     ) -> Outcome {
+        let Stretch { lower, upper, .. } = stretch;
         if self.scratch.overlay.is_empty() {
-            return self.view_of(lower).scan(family, lower, upper, direction, visit);
+            return self.scan_stored(family, stretch, kept, direction, visit);
         }
         let mut own = self.scratch.overlay.range(family, lower, upper);
         if direction == Direction::Up {
@@ -501,7 +515,7 @@ impl<'k> Txn<'k> {
             Direction::Down => own > row,
         };
         let mut ended = false;
-        self.view_of(lower).scan(family, lower, upper, direction, |row, value| {
+        self.scan_stored(family, stretch, kept, direction, |row, value| {
             while let Some(&(own_row, own_value)) = own.last() {
                 if !comes_first(own_row, row) {
                     break;
