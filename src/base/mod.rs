@@ -9,5 +9,6 @@ pub mod glob;
 pub mod hash;
 pub mod longdouble;
 pub mod number;
+pub mod priority;
 pub mod random;
 pub mod words;
