@@ -34,6 +34,11 @@ use tokio::net::TcpStream;
 const READ_BYTES: usize = 16 << 10;
 /// Replies beyond this are flushed in the middle of a burst.
 const FLUSH_BYTES: usize = 1 << 20;
+/// A connection with more to run or to send lets the worker's others go first after so much of it.
+const TURN_US: u64 = 100;
+const SEND_BYTES: usize = 128 << 10;
+/// A buffer that the worker does not give back by itself.
+const HUGE_BYTES: usize = 4 << 20;
 /// An idle connection gives back buffers larger than this.
 const KEEP_BYTES: usize = 64 << 10;
 
@@ -185,7 +190,12 @@ impl Connection {
     /// Runs every whole request in the buffer.
     async fn burst(&mut self) -> Ended {
         self.look_at_clock();
+        let mut turn_began_us = self.mono_us;
         while !self.closing {
+            if self.mono_us.saturating_sub(turn_began_us) > TURN_US {
+                self.let_others_go_first().await;
+                turn_began_us = self.mono_us;
+            }
             match self.step() {
                 Step::Empty => return Ok(()),
                 Step::Done | Step::Again => {}
@@ -265,6 +275,13 @@ impl Connection {
             let node = &self.shared.node;
             self.foreseen = self.bench.borrow_mut().lookahead.look(node, &self.session, behind, limits);
         }
+    }
+
+    /// Ends this connection's turn in the worker's loop. Others may join an open group meanwhile: whoever comes back first settles it.
+    async fn let_others_go_first(&mut self) {
+        tokio::task::yield_now().await;
+        self.settle();
+        self.look_at_clock();
     }
 
     fn look_at_clock(&mut self) {
@@ -528,13 +545,7 @@ impl Connection {
                 // Others on this worker may have written, too: whoever comes first flushes for all.
                 tokio::task::yield_now().await;
             }
-            let mut safe = match store.flush_wal(self.sequence) {
-                Ok(()) => true,
-                Err(_) => {
-                    shared.node.keyspace.signal_failure();
-                    false
-                }
-            };
+            let mut safe = shared.sync.flush(&shared.node, self.sequence);
             if safe
                 && self.sequence > store.synced_sequence()
                 && shared.node.config.appendfsync() == AppendFsync::Always
@@ -596,8 +607,13 @@ impl Connection {
     async fn send(&mut self) -> Ended {
         let mut output = std::mem::take(&mut self.output);
         let sent = self.send_bytes(&output).await;
-        output.clear();
-        self.output = output;
+        if output.capacity() > HUGE_BYTES {
+            // To give so many pages back takes milliseconds.
+            drop(self.shared.pool.start(move || drop(output)));
+        } else {
+            output.clear();
+            self.output = output;
+        }
         sent
     }
 
@@ -614,7 +630,12 @@ impl Connection {
         }
         let mut sent = 0;
         while sent < output.len() {
-            match self.stream.try_write(&output[sent..]) {
+            if sent > 0 {
+                // A reader as fast as this would keep the worker for as long as there is something to send.
+                tokio::task::yield_now().await;
+            }
+            let slice = &output[sent..output.len().min(sent + SEND_BYTES)];
+            match self.stream.try_write(slice) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(bytes) => sent += bytes,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

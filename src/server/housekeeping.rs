@@ -22,6 +22,7 @@ pub(super) fn start(shared: &Arc<Shared>) {
     tokio::spawn(repair(Arc::clone(shared)));
     tokio::spawn(sample(Arc::clone(shared)));
     tokio::spawn(carry(Arc::clone(shared)));
+    tokio::spawn(super::metronome::beat(Arc::clone(shared)));
 }
 
 /// Takes messages for many receivers to them.
