@@ -477,7 +477,9 @@ fn xsetid(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
             return fail("ERR The ID specified in XSETID is smaller than the target stream top item");
         }
         if entries_added.is_some_and(|added| added < stream.len()) {
-            return fail("ERR The entries_added specified in XSETID is smaller than the target stream length");
+            return fail(
+                "ERR The entries_added specified in XSETID is smaller than the target stream length",
+            );
         }
     }
     stream.set_ids(id, entries_added, deleted_id_max);

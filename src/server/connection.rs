@@ -233,18 +233,21 @@ impl Connection {
             };
             match self.decoder.decode(&self.input[self.ahead..], &limits) {
                 Ok(Decoded::Incomplete { wanted }) => {
-                    // Only a claim: room grows with what really arrives.
-                    let missing = wanted.saturating_sub(self.input.len() - self.ahead).min(FLUSH_BYTES);
-                    self.input.reserve(missing);
+                    // Only a claim: room grows with what really arrives, in steps that copy little.
+                    let here = self.input.len() - self.ahead;
+                    if self.input.capacity() - self.input.len() < READ_BYTES {
+                        self.input.reserve(wanted.saturating_sub(here).min((3 * here).max(FLUSH_BYTES)));
+                    }
                     return Step::Empty;
                 }
                 Ok(Decoded::Empty { consumed }) => self.advance(consumed),
                 Ok(Decoded::Complete { consumed }) => {
                     self.look_ahead(consumed, &limits);
-                    let step = self.run_decoded();
+                    let step = self.run_decoded(consumed);
                     match step {
                         Step::Again => {}
-                        Step::HeldBack => self.decoder.reset(),
+                        // A paused request has been taken out of the buffer.
+                        Step::HeldBack | Step::Paused(..) => self.decoder.reset(),
                         _ => self.advance(consumed),
                     }
                     if self.members.last().is_some_and(|member| member.ran.urgent) && !self.settle() {
@@ -299,7 +302,7 @@ impl Connection {
         self.decoder.reset();
     }
 
-    fn run_decoded(&mut self) -> Step {
+    fn run_decoded(&mut self, consumed: usize) -> Step {
         let shared = Rc::clone(&self.shared);
         let node = &shared.node;
         if self.is_held_back() {
@@ -320,13 +323,16 @@ impl Connection {
                 return match joined {
                     Ok(ran) => self.joined(entry, ran, start),
                     Err(pause) => {
-                        let args = OwnedArgs::from_args(args);
-                        if self.settle() { Step::Paused(entry.index, args, run, pause) } else { Step::Again }
+                        if !self.settle() {
+                            return Step::Again;
+                        }
+                        let args = self.decoder.take_args(&mut self.input, consumed);
+                        Step::Paused(entry.index, args, run, pause)
                     }
                 };
             }
         }
-        if self.settle() { self.run_alone() } else { Step::Again }
+        if self.settle() { self.run_alone(consumed) } else { Step::Again }
     }
 
     /// A command has run in the worker's group, or only read beside it.
@@ -353,7 +359,7 @@ impl Connection {
     }
 
     /// Runs a request that is no member of a group. There are no members.
-    fn run_alone(&mut self) -> Step {
+    fn run_alone(&mut self, consumed: usize) -> Step {
         let shared = Rc::clone(&self.shared);
         let node = &shared.node;
         let args = self.decoder.args(&self.input);
@@ -386,7 +392,10 @@ impl Connection {
                         self.note_if_slow(entry, duration_us, Connection::decoded_request);
                         Step::Done
                     }
-                    Err(pause) => Step::Paused(entry.index, OwnedArgs::from_args(args), run, pause),
+                    Err(pause) => {
+                        let args = self.decoder.take_args(&mut self.input, consumed);
+                        Step::Paused(entry.index, args, run, pause)
+                    }
                 }
             }
             Prepared::Queue => {

@@ -2,13 +2,14 @@
 //!
 //! `Server::start` opens the data folder, starts the workers and the background, and accepts connections on a thread of its own.
 //! Read in this order: `worker`, `placement`, `connection` (the life of a connection), `pause` (runs that cannot go on), `effects`, then
-//! `pool`, `sync` (the WAL thread), `housekeeping`, `save`.
+//! `pool`, `sync` (the WAL thread), `housekeeping`, `governor` (memory), `save`.
 
 mod accept;
 mod client_pause;
 mod connection;
 mod descriptors;
 mod effects;
+mod governor;
 mod housekeeping;
 pub mod logging;
 mod messages;

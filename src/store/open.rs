@@ -83,9 +83,13 @@ impl Shared {
         self.write_buffers.get_usage()
     }
 
+    pub(super) fn set_block_cache_budget(&self, bytes: usize) {
+        self.capacity.store(bytes, Relaxed);
+        self.cache.lock().set_capacity(bytes);
+    }
+
     pub(super) fn set_budgets(&self, block_cache_bytes: usize, write_buffer_bytes: usize) {
-        self.capacity.store(block_cache_bytes, Relaxed);
-        self.cache.lock().set_capacity(block_cache_bytes);
+        self.set_block_cache_budget(block_cache_bytes);
         self.write_buffers.set_buffer_size(write_buffer_bytes);
     }
 

@@ -199,7 +199,11 @@ const STREAMS: &[Entry] = &[
     (3, "XPENDING <stream> <group>", Exact),
     (2, "XPENDING <stream> <group> <idbound> <idbound> 0", Exact),
     (4, "XPENDING <stream> <group> [IDLE <count>] <idbound> <idbound> <count> [<consumer>]", Near(1_000_000)),
-    (3, "XCLAIM <stream> <group> <consumer> 0 (<id>)+ [FORCE] [JUSTID] [RETRYCOUNT <count>] [LASTID <id>]", Exact),
+    (
+        3,
+        "XCLAIM <stream> <group> <consumer> 0 (<id>)+ [FORCE] [JUSTID] [RETRYCOUNT <count>] [LASTID <id>]",
+        Exact,
+    ),
     (3, "XAUTOCLAIM <stream> <group> <consumer> 0 <idbound> [COUNT <count>] [JUSTID]", Exact),
     (3, "XINFO GROUPS <stream>", Exact),
     (2, "XDELEX <stream> [KEEPREF|DELREF|ACKED] IDS {1 <id>|2 <id> <id>|<count> <id>}", Exact),
