@@ -342,7 +342,7 @@ fn read_for_group(
     };
     reply.fill_array(mark, count as usize);
     let is_served = history.is_some() || count > 0;
-    open.touch(txn, consumer, history.is_none() && count > 0);
+    open.touch(txn, consumer, history.is_none() && count > 0 && !reading.noack);
     open.move_low(txn, &stream)?;
     open.save(txn, &key, &stream)?;
     if !is_served {
