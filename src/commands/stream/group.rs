@@ -23,8 +23,7 @@ pub(super) fn shown(word: &[u8]) -> &[u8] {
 }
 
 fn no_such(before: &str, first: &[u8], between: &str, second: &[u8]) -> Stop {
-    let text =
-        [before.as_bytes(), shown(first), between.as_bytes(), shown(second), b"'"].concat();
+    let text = [before.as_bytes(), shown(first), between.as_bytes(), shown(second), b"'"].concat();
     Error::Bytes(text).into()
 }
 
@@ -315,8 +314,9 @@ pub(super) fn xpending(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let (_, stream, mut open) = load(call)?.ok_or_else(|| no_group(call))?;
     let txn = &mut call.txn;
     let now_ms = txn.now_ms() as i64;
-    let is_idle =
-        |delivered_at_ms: u64| wanted.idle_ms_min == 0 || now_ms - delivered_at_ms as i64 >= wanted.idle_ms_min;
+    let is_idle = |delivered_at_ms: u64| {
+        wanted.idle_ms_min == 0 || now_ms - delivered_at_ms as i64 >= wanted.idle_ms_min
+    };
     let mut found = Vec::new();
     let Interval { from, to } = wanted.interval;
     match wanted.consumer_at {

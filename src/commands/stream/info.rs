@@ -52,9 +52,7 @@ pub(super) fn xinfo_stream(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcom
     integer(reply, "length", stream.len());
     integer(reply, "radix-tree-keys", nodes);
     integer(reply, "radix-tree-nodes", nodes + 1);
-    for (name, id) in
-        [("last-generated-id", extra.last_id), ("max-deleted-entry-id", extra.deleted_id_max)]
-    {
+    for (name, id) in [("last-generated-id", extra.last_id), ("max-deleted-entry-id", extra.deleted_id_max)] {
         reply.bulk_str(name);
         write_id(reply, id);
     }

@@ -65,8 +65,11 @@ pub fn deliver_again(
         };
         show(id, Some(Entry::decode(&value)?))?;
         if let Some(before) = open.pending(txn, stream, id)? {
-            let now =
-                Pending { delivered_at_ms: txn.now_ms(), deliveries: before.deliveries + 1, ..before.clone() };
+            let now = Pending {
+                delivered_at_ms: txn.now_ms(),
+                deliveries: before.deliveries + 1,
+                ..before.clone()
+            };
             open.give(txn, key, stream, &now, Some(&before))?;
         }
     }
@@ -130,12 +133,8 @@ fn claim_one(
         None => return Ok(Claimed::Left),
     };
     let deliveries = claim.deliveries.unwrap_or(before + u64::from(!claim.just_ids));
-    let now = Pending {
-        id,
-        delivered_at_ms: claim.delivered_at_ms,
-        deliveries,
-        consumer: claim.consumer.to_vec(),
-    };
+    let now =
+        Pending { id, delivered_at_ms: claim.delivered_at_ms, deliveries, consumer: claim.consumer.to_vec() };
     open.give(txn, key, stream, &now, pending.as_ref())?;
     open.touch(txn, claim.consumer, true);
     Ok(Claimed::Given(value))
@@ -197,8 +196,8 @@ pub fn auto_claim(
             return Ok(ControlFlow::Break(()));
         }
         // Whether it is still in the stream is not known here; what is too young may be a removed one.
-        let is_old = wanted.idle_ms_min == 0
-            || now_ms - pending.delivered_at_ms as i64 >= wanted.idle_ms_min as i64;
+        let is_old =
+            wanted.idle_ms_min == 0 || now_ms - pending.delivered_at_ms as i64 >= wanted.idle_ms_min as i64;
         left -= u64::from(is_old);
         met.push(pending);
         Ok(ControlFlow::Continue(()))

@@ -371,13 +371,7 @@ impl OpenGroup {
     }
 
     /// An entry is pending no more.
-    pub fn release(
-        &mut self,
-        txn: &mut Txn<'_>,
-        key: &Key,
-        stream: &Stream,
-        pending: &Pending,
-    ) -> Outcome {
+    pub fn release(&mut self, txn: &mut Txn<'_>, key: &Key, stream: &Stream, pending: &Pending) -> Outcome {
         if let Some(at) = self.find(txn, stream, &pending.consumer)? {
             let (consumer, is_changed) = &mut self.consumers[at];
             consumer.row.pending = consumer.row.pending.saturating_sub(1);

@@ -110,7 +110,9 @@ fn argument(kind: &str, chance: &mut Chance) -> Vec<u8> {
     // One key in thirty is of another type than the command wants.
     let key_kind = if chance.one_in(30) { *chance.pick(&["str", "hash", "list", "num"]) } else { kind };
     let text = match key_kind {
-        "str" | "hash" | "list" | "num" | "set" | "zset" | "lex" | "stream" => format!("{key_kind}:{}", chance.below(6)),
+        "str" | "hash" | "list" | "num" | "set" | "zset" | "lex" | "stream" => {
+            format!("{key_kind}:{}", chance.below(6))
+        }
         _ => match kind {
             "key" => {
                 let kind = *chance.pick(&["str", "hash", "list", "num", "zset", "stream"]);
@@ -197,7 +199,8 @@ fn argument(kind: &str, chance: &mut Chance) -> Vec<u8> {
 
 /// An id that some entry may have, as streams are filled by `newid`.
 fn stream_id(chance: &mut Chance) -> String {
-    let odd = ["0", "-", "+", "$", ">", "x", "1-x", "200", "18446744073709551615-18446744073709551615", "0-0"];
+    let odd =
+        ["0", "-", "+", "$", ">", "x", "1-x", "200", "18446744073709551615-18446744073709551615", "0-0"];
     match chance.below(14) {
         0 => chance.pick(&odd).to_string(),
         1 => format!("{}", 180 + chance.below(25)),
