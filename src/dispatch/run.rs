@@ -406,10 +406,6 @@ fn run_handler(
     let txn = node.keyspace.begin(view, mode, request.run, scratch);
     let mut finished = call_handler(node, request, txn, out)?;
     let wait = finished.call.wait.take();
-    if wait.is_some() {
-        // It is shown when it is put into the queues.
-        finished.call.shown.clear();
-    }
     let ran = commit(finished, out)?;
     wait.map_or(Ok(ran), |wait| Err(Stop::Wait(wait)))
 }
@@ -459,7 +455,7 @@ fn call_handler<'c>(
     match catch_unwind(AssertUnwindSafe(|| handler(&mut call, &mut reply))) {
         Ok(outcome) => {
             outcome?;
-            if request.waiter.is_none() {
+            if request.waiter.is_none() && call.wait.is_none() {
                 call.show_after(request.entry);
             }
             Ok(Finished { call, start })
