@@ -1,26 +1,49 @@
-//! Streams: adding, reading by id, removing, trimming. Reading what comes, for one or a group, is in `read`, what is known of a stream
-//! in `info`; how streams are kept in `types::stream`.
+//! Streams: adding, reading by id, removing, trimming. Reading what comes, for oneself or a group, is in `read`, consumer groups in
+//! `group`, what is known of a stream in `info`; how streams are kept in `types::stream`.
 
+mod group;
 mod info;
 mod options;
 mod read;
 
 use crate::base::number::parse_i64;
 use crate::dispatch::keyspec::KeySpec;
-use crate::dispatch::spec::Flag::{Blocking, DenyOom, Fast, Loading, ReadOnly, Stale, Write};
+use crate::dispatch::spec::Flag::{Blocking, DenyOom, Exclusive, Fast, Loading, ReadOnly, Stale, Write};
 use crate::dispatch::spec::{Group, family};
 use crate::dispatch::{Call, Command};
 use crate::keyspace::events::Events;
 use crate::keyspace::{Direction, Error, Outcome, fail};
 use crate::resp::Reply;
 use crate::types::stream::{self, Entry, Id, Stream, visit};
-use info::{xinfo_help, xinfo_stream};
+use group::{
+    xack, xackdel, xautoclaim, xclaim, xdelex, xgroup_create, xgroup_createconsumer, xgroup_delconsumer,
+    xgroup_destroy, xgroup_help, xgroup_setid, xpending,
+};
+use info::{xinfo_consumers, xinfo_groups, xinfo_help, xinfo_stream};
 use options::{AddId, Interval, parse_add, parse_interval, parse_strict, parse_trim};
-use read::xread;
+use read::{xread, xreadgroup};
 use std::ops::ControlFlow;
 
 /// The commands of this family.
 pub const COMMANDS: &[Command] = &family([
+    Command::new("xack", xack)
+        .arity(-4)
+        .flags(&[Write, Fast])
+        .keys(&[KeySpec::rw(1).update()])
+        .group(Group::Stream)
+        .since("5.0.0")
+        .complexity("O(N), N the ids")
+        .summary("Marks messages of a group as done.")
+        .syntax("key@0 group id..."),
+    Command::new("xackdel", xackdel)
+        .arity(-6)
+        .flags(&[Write, Fast])
+        .keys(&[KeySpec::rw(1).update().delete()])
+        .group(Group::Stream)
+        .since("8.2.0")
+        .complexity("O(N), N the ids")
+        .summary("Marks messages of a group as done and removes them.")
+        .syntax("key@0 group [condition<KEEPREF | DELREF | ACKED>] IDS ids(numids:int id...)"),
     Command::new("xadd", xadd)
         .arity(-5)
         .flags(&[Write, DenyOom, Fast])
@@ -35,6 +58,29 @@ pub const COMMANDS: &[Command] = &family([
              MINID^6.2.0> [operator<equal='=' | approximately='~'>] threshold [LIMIT count:int^6.2.0])] \
              id-selector<auto-id='*' | id> data(field value)...",
         ),
+    Command::new("xautoclaim", xautoclaim)
+        .arity(-6)
+        .flags(&[Write, Fast])
+        .keys(&[KeySpec::rw(1).delete()])
+        .group(Group::Stream)
+        .tips(&["nondeterministic_output"])
+        .since("6.2.0")
+        .complexity("O(N), N the count")
+        .summary("Takes over messages that another consumer left lying, going step by step.")
+        .syntax("key@0 group consumer min-idle-time start [COUNT count:int] [JUSTID]"),
+    Command::new("xclaim", xclaim)
+        .arity(-6)
+        .flags(&[Write, Fast])
+        .keys(&[KeySpec::rw(1).update()])
+        .group(Group::Stream)
+        .tips(&["nondeterministic_output"])
+        .since("5.0.0")
+        .complexity("O(log N)")
+        .summary("Takes over messages of another consumer.")
+        .syntax(
+            "key@0 group consumer min-idle-time id... [IDLE ms:int] [TIME unix-time-milliseconds:time] \
+             [RETRYCOUNT count:int] [FORCE] [JUSTID] [LASTID lastid]",
+        ),
     Command::new("xdel", xdel)
         .arity(-3)
         .flags(&[Write, Fast])
@@ -44,6 +90,19 @@ pub const COMMANDS: &[Command] = &family([
         .complexity("O(N), N the ids")
         .summary("Removes messages of a stream.")
         .syntax("key@0 id..."),
+    Command::new("xdelex", xdelex)
+        .arity(-5)
+        .flags(&[Write, Fast])
+        .keys(&[KeySpec::rw(1).delete()])
+        .group(Group::Stream)
+        .since("8.2.0")
+        .complexity("O(N), N the ids")
+        .summary("Removes messages of a stream, with a choice of what groups keep.")
+        .syntax("key@0 [condition<KEEPREF | DELREF | ACKED>] IDS ids(numids:int id...)"),
+    Command::container("xgroup", XGROUP_SUBCOMMANDS)
+        .group(Group::Stream)
+        .since("5.0.0")
+        .summary("Consumer groups of a stream."),
     Command::container("xinfo", XINFO_SUBCOMMANDS)
         .group(Group::Stream)
         .since("5.0.0")
@@ -56,6 +115,16 @@ pub const COMMANDS: &[Command] = &family([
         .since("5.0.0")
         .summary("Counts the messages of a stream.")
         .syntax("key@0"),
+    Command::new("xpending", xpending)
+        .arity(-3)
+        .flags(&[ReadOnly])
+        .keys(&[KeySpec::ro(1).access()])
+        .group(Group::Stream)
+        .tips(&["nondeterministic_output"])
+        .since("5.0.0")
+        .complexity("O(N)")
+        .summary("Lists the messages a group was given and has not marked as done.")
+        .syntax("key@0 group [filters([IDLE min-idle-time:int^6.2.0] start end count:int [consumer])]"),
     Command::new("xrange", xrange)
         .arity(-4)
         .flags(&[ReadOnly])
@@ -74,6 +143,18 @@ pub const COMMANDS: &[Command] = &family([
         .complexity("")
         .summary("Reads what came after given ids, in several streams, and may wait for it.")
         .syntax("[COUNT count:int] [BLOCK milliseconds:int] STREAMS streams(key@0... id...)"),
+    Command::new("xreadgroup", xreadgroup)
+        .arity(-7)
+        .flags(&[Write, Blocking, Exclusive])
+        .keys(&[KeySpec::ro(4).after("STREAMS").to(-1).limit(2).access()])
+        .group(Group::Stream)
+        .since("5.0.0")
+        .complexity("O(M), M the messages read")
+        .summary("Reads messages for a consumer of a group, and may wait for them.")
+        .syntax(
+            "GROUP group-block(group consumer) [COUNT count:int] [BLOCK milliseconds:int] [NOACK] STREAMS \
+             streams(key@0... id...)",
+        ),
     Command::new("xrevrange", xrevrange)
         .arity(-4)
         .flags(&[ReadOnly])
@@ -106,7 +187,76 @@ pub const COMMANDS: &[Command] = &family([
         ),
 ]);
 
+const XGROUP_SUBCOMMANDS: &[Command] = &[
+    Command::new("create", xgroup_create)
+        .arity(-5)
+        .flags(&[Write, DenyOom])
+        .keys(&[KeySpec::rw(2).insert()])
+        .group(Group::Stream)
+        .since("5.0.0")
+        .summary("Makes a group.")
+        .syntax(
+            "key@0 group id-selector<id | new-id='$'> [MKSTREAM] [ENTRIESREAD entriesread/entries-read:int]",
+        ),
+    Command::new("createconsumer", xgroup_createconsumer)
+        .arity(5)
+        .flags(&[Write, DenyOom])
+        .keys(&[KeySpec::rw(2).insert()])
+        .group(Group::Stream)
+        .since("6.2.0")
+        .summary("Makes a consumer of a group.")
+        .syntax("key@0 group consumer"),
+    Command::new("delconsumer", xgroup_delconsumer)
+        .arity(5)
+        .flags(&[Write])
+        .keys(&[KeySpec::rw(2).delete()])
+        .group(Group::Stream)
+        .since("5.0.0")
+        .summary("Removes a consumer of a group.")
+        .syntax("key@0 group consumer"),
+    Command::new("destroy", xgroup_destroy)
+        .arity(4)
+        .flags(&[Write])
+        .keys(&[KeySpec::rw(2).delete()])
+        .group(Group::Stream)
+        .since("5.0.0")
+        .complexity("O(N)")
+        .summary("Removes a group.")
+        .syntax("key@0 group"),
+    Command::new("help", xgroup_help)
+        .arity(2)
+        .flags(&[Loading, Stale])
+        .group(Group::Stream)
+        .since("5.0.0")
+        .summary("Lists what XGROUP can do."),
+    Command::new("setid", xgroup_setid)
+        .arity(-5)
+        .flags(&[Write])
+        .keys(&[KeySpec::rw(2).update()])
+        .group(Group::Stream)
+        .since("5.0.0")
+        .summary("Sets where a group goes on reading.")
+        .syntax("key@0 group id-selector<id | new-id='$'> [ENTRIESREAD entriesread/entries-read:int]"),
+];
+
 const XINFO_SUBCOMMANDS: &[Command] = &[
+    Command::new("consumers", xinfo_consumers)
+        .arity(4)
+        .flags(&[ReadOnly])
+        .keys(&[KeySpec::ro(2).access()])
+        .group(Group::Stream)
+        .tips(&["nondeterministic_output"])
+        .since("5.0.0")
+        .summary("Describes the consumers of a group.")
+        .syntax("key@0 group"),
+    Command::new("groups", xinfo_groups)
+        .arity(3)
+        .flags(&[ReadOnly])
+        .keys(&[KeySpec::ro(2).access()])
+        .group(Group::Stream)
+        .since("5.0.0")
+        .summary("Describes the groups of a stream.")
+        .syntax("key@0"),
     Command::new("help", xinfo_help)
         .arity(2)
         .flags(&[Loading, Stale])
@@ -327,7 +477,9 @@ fn xsetid(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
             return fail("ERR The ID specified in XSETID is smaller than the target stream top item");
         }
         if entries_added.is_some_and(|added| added < stream.len()) {
-            return fail("ERR The entries_added specified in XSETID is smaller than the target stream length");
+            return fail(
+                "ERR The entries_added specified in XSETID is smaller than the target stream length",
+            );
         }
     }
     stream.set_ids(id, entries_added, deleted_id_max);

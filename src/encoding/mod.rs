@@ -2,7 +2,7 @@
 //! No I/O, no clock, no locks. Every layout here is drawn in docs/storage-format.md and pinned by golden-byte tests.
 //!
 //! Read in this order: `row` (row keys: where a thing lies), `head` (the value of a key's head row), `packed` (small
-//! collections inside a head), `score` (rows of sorted sets), `stream` (ids and entries), `ttl` and `gc` (the two queues), `system` (counters, namespaces,
+//! collections inside a head), `score` (rows of sorted sets), `stream` and `stream_group` (entries, consumer groups), `ttl` and `gc` (the two queues), `system` (counters, namespaces,
 //! the format version), `library` (functions), `dump` (Redis' own format, with `lzf` in it).
 
 pub mod dump;
@@ -14,6 +14,7 @@ pub mod packed;
 pub mod row;
 pub mod score;
 pub mod stream;
+pub mod stream_group;
 pub mod system;
 pub mod ttl;
 
@@ -103,6 +104,11 @@ impl Family {
                 | Family::Stream
                 | Family::Group
         )
+    }
+
+    /// False for the family whose rows are only ever scanned: nobody asks for one of them by its key.
+    pub const fn is_read_by_row(self) -> bool {
+        !matches!(self, Family::Score)
     }
 }
 

@@ -25,8 +25,9 @@
 //! collection's head is dropped.
 
 use super::error::{Outcome, Stop};
+use super::stretches::Stretch;
 use super::txn::{Mode, Txn};
-use super::{WORKER_STEPS_MAX, hot_key};
+use super::{WORKER_STEPS_MAX, hot_name};
 use crate::encoding::Family;
 use crate::encoding::head::DataType;
 use crate::encoding::row::{PLACE_LEN, Place, RowKey};
@@ -99,8 +100,8 @@ impl OwnRows {
     }
 }
 
-/// The name of a collection's index.
-fn name_of(family: Family, place: &[u8]) -> Name {
+/// The name of a collection's rows of a family, for the helpers in the hot tier.
+pub(super) fn name_of(family: Family, place: &[u8]) -> Name {
     let mut name = Name::new();
     name.push(family as u8);
     name.extend_from_slice(place);
@@ -188,7 +189,7 @@ impl Txn<'_> {
     /// Counts rows, own writes included.
     fn rows_between(&mut self, family: Family, lower: &[u8], upper: &[u8]) -> Outcome<u64> {
         let mut rows = 0;
-        self.scan(family, lower, upper, Direction::Up, |_, _| {
+        self.scan_kept(family, Stretch::between(lower, upper), Direction::Up, |_, _| {
             rows += 1;
             Ok(ControlFlow::Continue(()))
         })?;
@@ -209,7 +210,7 @@ impl Txn<'_> {
         };
         self.expect_work(left)?;
         let mut found = None;
-        self.scan(family, lower, upper, direction, |row, _| {
+        self.scan_kept(family, Stretch::between(lower, upper), direction, |row, _| {
             if left == 0 {
                 found = Some(RowKey::from_slice(row));
                 return Ok(ControlFlow::Break(()));
@@ -262,7 +263,7 @@ impl Txn<'_> {
         }) {
             return Some(false);
         }
-        match self.keyspace.hot.get_quiet(&hot_key(family, row)) {
+        match self.keyspace.hot.get_quiet(hot_name(family, row)) {
             Lookup::Hit(_) => Some(true),
             Lookup::Absent => Some(false),
             Lookup::Miss => None,

@@ -47,6 +47,8 @@ struct Held {
     job: Job,
     waiter: Option<Arc<Waiter>>,
     turn: Option<Turn>,
+    /// When its wait ends, as its first run has found; the inner none: never.
+    deadline_ms: Option<Option<u64>>,
 }
 
 impl Drop for Held {
@@ -107,7 +109,8 @@ impl Connection {
         mut pause: Pause,
     ) -> io::Result<()> {
         let job = Job { command, args, run, session: self.session.clone(), alone: false, fed: None };
-        let mut held = Held { shared: Arc::clone(&self.shared), job, waiter: None, turn: None };
+        let shared = Arc::clone(&self.shared);
+        let mut held = Held { shared, job, waiter: None, turn: None, deadline_ms: None };
         let mut started_us = self.shared.node.clock.mono_us();
         let (mut cold_rounds, mut stalls, mut conflicts) = (0, 0, 0);
         let shared = Arc::clone(&self.shared);
@@ -136,7 +139,9 @@ impl Connection {
                         Err(pause) => pause,
                     }
                 }
-                Pause::Wait(waiter, wait) => {
+                Pause::Wait(waiter, mut wait) => {
+                    // Runs to come see another clock, and wait no longer for that.
+                    wait.deadline_ms = *held.deadline_ms.get_or_insert(wait.deadline_ms);
                     held.waiter = Some(waiter);
                     held.job.rewrite(&wait.rewrites);
                     // A turn that found nothing is over; the waiter keeps its place in the queue, and there is nothing to pass on.
@@ -148,10 +153,13 @@ impl Connection {
                     // Waiting is no work.
                     started_us += shared.node.clock.mono_us().saturating_sub(began_us);
                     match fed {
-                        Fed::Again => match self.again(&mut held) {
-                            Ok(ran) => break Some(ran),
-                            Err(pause) => pause,
-                        },
+                        Fed::Again => {
+                            held.job.run = run::identify(shared.node.clock.now_us(), &mut self.rng);
+                            match self.again(&mut held) {
+                                Ok(ran) => break Some(ran),
+                                Err(pause) => pause,
+                            }
+                        }
                         Fed::TimeUp => {
                             let start = self.output.len();
                             run::timeout_reply(&self.session, &wait, &mut self.output);

@@ -4,10 +4,14 @@
 //! entry has a row under its id (`encoding::stream`), the head has the length, the ids that must not be forgotten, and where the first
 //! entry is, so that nothing looks where trimmed entries were. A stream may be empty; only DEL removes it.
 //!
-//! Read in this order: this file (reading, adding, removing), `nodes` (which entries Redis would keep together), `trim`.
+//! Read in this order: this file (reading, adding, removing), `nodes` (which entries Redis would keep together), `trim`, `groups`
+//! (consumer groups), `deliver` (what they are given), `lag`.
 //!
 //! Locks: the caller's key is locked by its command.
 
+pub mod deliver;
+pub mod groups;
+mod lag;
 mod nodes;
 mod trim;
 
@@ -19,6 +23,7 @@ use crate::encoding::head::{Body, DataType, Spread};
 use crate::encoding::row::Place;
 use crate::encoding::stream::{Extra, entry_id, entry_row};
 use crate::keyspace::{Direction, Key, Mode, NewHead, Outcome, Stop, Txn, WORKER_STEPS_MAX};
+use groups::Referrers;
 use std::ops::ControlFlow;
 
 /// What becomes of the references that groups hold to entries which are removed.
@@ -31,6 +36,17 @@ pub enum References {
     Delete,
     /// Only what every group has read and acknowledged is removed (ACKED).
     Acked,
+}
+
+/// What became of an entry that was to be removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal {
+    /// There was none.
+    Absent,
+    /// It was removed.
+    Removed,
+    /// It stays: a group has not read or not acknowledged it.
+    Referenced,
 }
 
 /// A stream's head. Changes are real once it is saved.
@@ -147,21 +163,43 @@ impl Stream {
 
     /// Removes entries; those that are not there do not count. Gives how many were there. The caller saves the head.
     pub fn delete(&mut self, txn: &mut Txn<'_>, key: &Key, ids: &[Id]) -> Outcome<u64> {
+        let removals = self.delete_each(txn, key, ids, References::Keep)?;
+        Ok(removals.into_iter().filter(|&removal| removal == Removal::Removed).count() as u64)
+    }
+
+    /// Removes entries, and tells of each what became of it. The caller saves the head.
+    pub fn delete_each(
+        &mut self,
+        txn: &mut Txn<'_>,
+        key: &Key,
+        ids: &[Id],
+        references: References,
+    ) -> Outcome<Vec<Removal>> {
         txn.expect_work(ids.len() as u64)?;
-        let mut deleted = 0;
+        let mut referrers = Referrers::load(txn, self, references)?;
+        let mut removals = Vec::with_capacity(ids.len());
         let first_id = self.extra.first_id;
         let mut first_went = false;
         for &id in ids {
-            let Some(node) = self.node_of(txn, id)? else { continue };
+            if referrers.object(txn, self, id)? {
+                removals.push(Removal::Referenced);
+                continue;
+            }
+            let Some(node) = self.node_of(txn, id)? else {
+                removals.push(Removal::Absent);
+                continue;
+            };
+            referrers.forget(txn, key, self, id)?;
             self.remove_row(txn, key, id, node)?;
             first_went |= id == first_id;
             self.extra.deleted_id_max = self.extra.deleted_id_max.max(id);
-            deleted += 1;
+            removals.push(Removal::Removed);
         }
+        referrers.save(txn, key, self)?;
         if first_went || self.len == 0 {
             self.find_first(txn)?;
         }
-        Ok(deleted)
+        Ok(removals)
     }
 
     /// XSETID: what is given replaces what the head says. The caller has checked it, and saves the head.

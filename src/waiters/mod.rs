@@ -264,11 +264,10 @@ mod tests {
     #[test]
     fn all_readers_are_told_and_the_first_of_each_group_has_a_turn() {
         let waiters = Waiters::default();
-        let services = [Service::Group(1), Service::Reads, Service::Group(1), Service::Group(2), Service::Reads];
-        let queue: Vec<_> = services
-            .into_iter()
-            .map(|service| waiter_of(1, DataType::Stream, service, &[b"s"]))
-            .collect();
+        let services =
+            [Service::Group(1), Service::Reads, Service::Group(1), Service::Group(2), Service::Reads];
+        let queue: Vec<_> =
+            services.into_iter().map(|service| waiter_of(1, DataType::Stream, service, &[b"s"])).collect();
         queue.iter().for_each(|waiter| waiters.enlist(waiter));
         let mut turns = 0;
         assert!(waiters.claim(b"s", Some(DataType::Stream), || turns += 1));

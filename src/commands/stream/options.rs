@@ -249,9 +249,7 @@ impl Options {
     fn finish(&self, node_entries_max: i64) -> Outcome<Option<Trim>> {
         let Some(threshold) = self.threshold else {
             if self.limit.is_some_and(|limit| limit != 0) {
-                return fail(
-                    "ERR syntax error, LIMIT cannot be used without specifying a trimming strategy",
-                );
+                return fail("ERR syntax error, LIMIT cannot be used without specifying a trimming strategy");
             }
             if self.limit.is_some() {
                 return fail("ERR syntax error, LIMIT cannot be used without the special ~ option");
@@ -329,7 +327,10 @@ mod tests {
         assert_eq!(interval("-", "+"), Ok((Id::MIN, Id::MAX)));
         assert_eq!(interval("1", "2"), Ok((id(1, 0), id(2, u64::MAX))));
         assert_eq!(interval("(1", "(2-0"), Ok((id(1, 1), id(1, u64::MAX))));
-        assert_eq!(interval("(18446744073709551615-18446744073709551615", "+").unwrap_err(), "ERR invalid start ID for the interval");
+        assert_eq!(
+            interval("(18446744073709551615-18446744073709551615", "+").unwrap_err(),
+            "ERR invalid start ID for the interval"
+        );
         assert_eq!(interval("-", "(0-0").unwrap_err(), "ERR invalid end ID for the interval");
         assert_eq!(interval("(-", "+").unwrap_err(), INVALID_ID);
         assert_eq!(interval("(", "+").unwrap_err(), INVALID_ID);
@@ -350,11 +351,13 @@ mod tests {
             entries_max: 10_000,
             references: References::Acked,
         };
-        let full =
-            Add { id: AddId::Millisecond(5), makes_stream: false, trim: Some(trim), fields_at: 8 };
+        let full = Add { id: AddId::Millisecond(5), makes_stream: false, trim: Some(trim), fields_at: 8 };
         assert_eq!(add("XADD s nomkstream ACKED maxlen ~ 7 5-* f v"), Ok(full));
         assert_eq!(add("XADD s KEEPREF DELREF * f v"), Err(INVALID_ID.into()));
-        assert_eq!(add("XADD s MAXLEN 3 LIMIT 4 * f v").unwrap_err(), "ERR syntax error, LIMIT cannot be used without the special ~ option");
+        assert_eq!(
+            add("XADD s MAXLEN 3 LIMIT 4 * f v").unwrap_err(),
+            "ERR syntax error, LIMIT cannot be used without the special ~ option"
+        );
         assert_eq!(add("XADD s MAXLEN 3"), Err("ERR wrong number of arguments for 'xadd' command".into()));
     }
 }

@@ -145,8 +145,12 @@ impl Subject<'_, '_> {
         // A dry run holds no lock: what it finds tells nothing.
         let dry = self.txn.mode() == Mode::Dry;
         // The tightest ones that are true.
-        let first = self.rows.first().map_or_else(|| RowKey::from_slice(&place.prefix()), |suffix| self.row(suffix));
-        let end = self.rows.last().map_or_else(|| place.end(), |suffix| [&self.row(suffix)[..], &[0]].concat().into());
+        let first =
+            self.rows.first().map_or_else(|| RowKey::from_slice(&place.prefix()), |suffix| self.row(suffix));
+        let end = self
+            .rows
+            .last()
+            .map_or_else(|| place.end(), |suffix| [&self.row(suffix)[..], &[0]].concat().into());
         let limits = (&first[..], &end[..]);
         let found = self.txn.row_at(family, place, count, limits, rank)?;
         assert!(dry || found == expected, "the row at {rank} of {count} is {found:?}, not {expected:?}");

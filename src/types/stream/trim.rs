@@ -4,10 +4,13 @@
 //! entries has to stay, up to a number of entries. How many entries the oldest node has is kept in the head once it was counted, so an
 //! XADD with `MAXLEN ~` most often finds without reading a row that there is nothing to do.
 
+use super::groups::Referrers;
 use super::nodes;
-use super::{Id, References, Stream, visit};
-use crate::encoding::stream::Front;
+use super::{Entry, Id, References, Stream, visit};
+use crate::encoding::Family;
+use crate::encoding::stream::{Front, entry_row};
 use crate::keyspace::{Direction, Key, Outcome, Txn};
+use crate::types::pages::{PAGE_ROWS, Pages};
 use std::ops::ControlFlow;
 
 /// Up to where entries go.
@@ -39,24 +42,59 @@ pub fn trim(txn: &mut Txn<'_>, key: &Key, stream: &mut Stream, wanted: &Trim) ->
         Threshold::MinId(id) if stream.is_empty() || stream.extra.first_id >= id => return Ok(0),
         _ => {}
     }
-    let gone = if wanted.is_approximate {
-        if wanted.references != References::Keep {
-            // Redis takes no node whole then.
-            return Ok(0);
-        }
-        whole_nodes(txn, stream, wanted)?
-    } else {
-        beyond(txn, stream, wanted.threshold)?
+    let gone = match (wanted.is_approximate, wanted.references) {
+        (true, References::Keep) => whole_nodes(txn, stream, wanted)?,
+        // Redis takes no node whole then.
+        (true, _) => return Ok(0),
+        (false, References::Acked) => return trim_acknowledged(txn, key, stream, wanted.threshold),
+        (false, _) => beyond(txn, stream, wanted.threshold)?,
     };
     txn.expect_work(gone.len() as u64)?;
+    let mut referrers = Referrers::load(txn, stream, wanted.references)?;
     for &(id, node) in &gone {
+        referrers.forget(txn, key, stream, id)?;
         stream.remove_row(txn, key, id, node)?;
     }
+    referrers.save(txn, key, stream)?;
     if let Some((last, _)) = gone.last() {
         stream.extra.first_id = last.next().unwrap_or(Id::MAX);
         stream.find_first(txn)?;
     }
     Ok(gone.len() as u64)
+}
+
+/// Removes what lies beyond a threshold, but for what a group has not acknowledged.
+fn trim_acknowledged(
+    txn: &mut Txn<'_>,
+    key: &Key,
+    stream: &mut Stream,
+    threshold: Threshold,
+) -> Outcome<u64> {
+    let referrers = Referrers::load(txn, stream, References::Acked)?;
+    let from = entry_row(&stream.place, stream.extra.first_id);
+    let mut pages = Pages::between(Family::Stream, stream.place, from, stream.place.end(), PAGE_ROWS);
+    let (mut seen, mut gone) = (0, 0);
+    while let Some((element, value)) = pages.peek(txn)? {
+        let (id, node) = (Id::read(element)?, Entry::decode(value)?.node);
+        let ends = match threshold {
+            Threshold::MaxLen(len) => stream.len <= len,
+            Threshold::MinId(min) => id >= min,
+        };
+        if ends {
+            break;
+        }
+        seen += 1;
+        txn.expect_work(seen)?;
+        if !referrers.object(txn, stream, id)? {
+            stream.remove_row(txn, key, id, node)?;
+            gone += 1;
+        }
+        pages.advance();
+    }
+    if gone > 0 {
+        stream.find_first(txn)?;
+    }
+    Ok(gone)
 }
 
 /// The entries beyond a threshold.
