@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     fn nice_of_own_thread() -> i32 {
-        rustix::process::getpriority_process(None).unwrap()
+        rustix::process::getpriority_process(None).unwrap_or(i32::MAX)
     }
 
     #[test]

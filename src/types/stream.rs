@@ -185,11 +185,11 @@ impl Stream {
                 removals.push(Removal::Referenced);
                 continue;
             }
+            referrers.forget(txn, key, self, id)?;
             let Some(node) = self.node_of(txn, id)? else {
                 removals.push(Removal::Absent);
                 continue;
             };
-            referrers.forget(txn, key, self, id)?;
             self.remove_row(txn, key, id, node)?;
             first_went |= id == first_id;
             self.extra.deleted_id_max = self.extra.deleted_id_max.max(id);

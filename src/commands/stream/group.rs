@@ -241,9 +241,10 @@ fn write_all_absent(reply: &mut Reply<'_>, count: usize) {
 }
 
 pub(super) fn xdelex(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
-    let wanted = parse_removals(call, 2)?;
     let key = call.key(1);
-    let Some(mut stream) = stream::load(&mut call.txn, &key)? else {
+    let found = stream::load(&mut call.txn, &key)?;
+    let wanted = parse_removals(call, 2)?;
+    let Some(mut stream) = found else {
         write_all_absent(reply, wanted.ids.len());
         return Ok(());
     };
@@ -270,8 +271,9 @@ fn finish_removals(call: &mut Call<'_>, key: &Key, stream: &Stream, removals: &[
 }
 
 pub(super) fn xackdel(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
+    let found = load(call)?;
     let wanted = parse_removals(call, 3)?;
-    let Some((key, mut stream, mut open)) = load(call)? else {
+    let Some((key, mut stream, mut open)) = found else {
         write_all_absent(reply, wanted.ids.len());
         return Ok(());
     };

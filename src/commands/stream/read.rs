@@ -64,7 +64,7 @@ fn parse(args: Args<'_>, for_group: bool, now_ms: u64) -> Outcome<Reading> {
             reading.count = u64::try_from(count).unwrap_or(0);
             at += 2;
         } else if more > 0 && is("streams") {
-            if more % 2 != 0 {
+            if !more.is_multiple_of(2) {
                 return fail(if for_group {
                     "ERR Unbalanced 'xreadgroup' list of streams: for each stream key an ID or '>' must be \
                      specified."
@@ -342,7 +342,7 @@ fn read_for_group(
     };
     reply.fill_array(mark, count as usize);
     let is_served = history.is_some() || count > 0;
-    open.touch(txn, consumer, history.is_none() && count > 0);
+    open.touch(txn, consumer, history.is_none() && count > 0 && !reading.noack);
     open.move_low(txn, &stream)?;
     open.save(txn, &key, &stream)?;
     if !is_served {
