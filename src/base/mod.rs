@@ -10,5 +10,6 @@ pub mod hash;
 pub mod longdouble;
 pub mod number;
 pub mod prefetch;
+pub mod priority;
 pub mod random;
 pub mod words;

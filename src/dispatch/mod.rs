@@ -23,7 +23,7 @@ pub mod table;
 mod unknown;
 pub mod words;
 
-use crate::keyspace::{Key, LockPlan, Mode, Outcome, Txn};
+use crate::keyspace::{Key, LockPlan, Mode, Outcome, Txn, Wait};
 use crate::pubsub::Line;
 use crate::resp::{Args, OwnedArgs, Reply};
 use crate::session::{Effect, Session};
@@ -57,6 +57,8 @@ pub struct Call<'c> {
     pub from_script: bool,
     /// What monitors will be shown of it.
     pub shown: Vec<Line>,
+    /// What it has written is to be committed, and then it waits. The reply must be empty.
+    pub wait: Option<Wait>,
 }
 
 impl<'c> Call<'c> {
@@ -104,6 +106,7 @@ impl<'c> Call<'c> {
             effects: Vec::new(),
             from_script: true,
             shown: Vec::new(),
+            wait: None,
         }
     }
 

@@ -380,7 +380,7 @@ fn enlist(node: &Node, request: &Request<'_>, wait: Wait) -> Pause {
         }
         node.keyspace.waiters().withdraw(waiter);
     }
-    let waiter = Waiter::new(request.session.client.id, wait.wants, keys);
+    let waiter = Waiter::new(request.session.client.id, wait.wants, wait.service, keys);
     node.keyspace.waiters().enlist(&waiter);
     Pause::Wait(waiter, wait)
 }
@@ -404,8 +404,14 @@ fn run_handler(
     out: &mut Vec<u8>,
 ) -> Outcome<Ran> {
     let txn = node.keyspace.begin(view, mode, request.run, scratch);
-    let call = call_handler(node, request, txn, out)?;
-    commit(call, out)
+    let mut finished = call_handler(node, request, txn, out)?;
+    let wait = finished.call.wait.take();
+    if wait.is_some() {
+        // It is shown when it is put into the queues.
+        finished.call.shown.clear();
+    }
+    let ran = commit(finished, out)?;
+    wait.map_or(Ok(ran), |wait| Err(Stop::Wait(wait)))
 }
 
 fn commit(call: Finished<'_>, out: &[u8]) -> Outcome<Ran> {
@@ -445,6 +451,7 @@ fn call_handler<'c>(
         effects: Vec::new(),
         from_script: false,
         shown: Vec::new(),
+        wait: None,
     };
     call.show_before(request.entry);
     call.remember_keys(request.entry.spec);
@@ -688,8 +695,9 @@ fn heavy_from_snapshots(
         let view = View { db, snapshot: Some(&snapshot), tier: Tier::Disk };
         let txn = keyspace.begin(view, Mode::Heavy, request.run, scratch);
         let mut finished = match call_handler(node, request, txn, out) {
-            Ok(finished) => finished,
             // Only a run that holds its locks may wait, and only such a run knows that there is nothing to take.
+            Ok(finished) if finished.call.wait.is_some() => return Err(HeavyEnd::Conflicts),
+            Ok(finished) => finished,
             Err(Stop::Wait(_)) => return Err(HeavyEnd::Conflicts),
             Err(stop) => return Err(stop.into()),
         };

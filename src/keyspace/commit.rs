@@ -263,9 +263,12 @@ impl Txn<'_> {
         }
         if !keyspace.waiters.is_empty() {
             for (index, data_type) in &consequences.changed {
+                let (row, stripe) = (states[*index].key.row(), states[*index].key.stripe());
                 if let Some(data_type) = data_type {
-                    let (row, stripe) = (states[*index].key.row(), states[*index].key.stripe());
                     keyspace.waiters.claim(row, Some(*data_type), || keyspace.stripes.begin_turn(stripe));
+                }
+                if *data_type != Some(DataType::Stream) {
+                    keyspace.waiters.tell_gone(row);
                 }
             }
         }

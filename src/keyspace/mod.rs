@@ -48,6 +48,7 @@ pub use tuning::Tuning;
 pub use txn::{KEY_LEN_MAX, Key, Mode, NewHead, RunIdentity, Stored, Txn};
 pub use watch::{WatchFlag, Watches};
 
+pub use crate::hot::RowValue;
 pub use crate::store::Direction;
 
 use crate::base::clock::Clock;

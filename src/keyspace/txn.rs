@@ -26,7 +26,7 @@ use crate::encoding::Family;
 use crate::encoding::head::{Body, DataType, Expiry, Head, Spread};
 use crate::encoding::row::{HEAD_PREFIX_LEN, Namespace, Place, Position, RowKey, Version, head_row};
 use crate::hot::{Lookup, RowValue, Source};
-use crate::store::{Direction, Tier, View};
+use crate::store::{Direction, View};
 use arc_swap::Guard;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -347,9 +347,8 @@ impl<'k> Txn<'k> {
     /// Refuses to go on when a worker would have to do this much work at once (elements or rows); a worker's bound is a few
     /// thousand cheap steps.
     pub fn expect_work(&self, steps: u64) -> Outcome {
-        // A dry run that only looks into memory is a worker's, too.
-        let on_worker =
-            self.mode == Mode::Worker || (self.mode == Mode::Dry && self.view.tier == Tier::Memory);
+        // A dry run is for a worker's run, which would go no further.
+        let on_worker = matches!(self.mode, Mode::Worker | Mode::Dry);
         let bounded = on_worker || self.scratch.indexing.is_building();
         if bounded && steps > super::WORKER_STEPS_MAX { Err(Stop::Heavy) } else { Ok(()) }
     }
@@ -631,7 +630,7 @@ impl<'k> Txn<'k> {
     }
 
     /// What the run has written to a key changes nothing that a client can see.
-    pub(super) fn unmark_changed(&mut self, key: &Key) {
+    pub fn unmark_changed(&mut self, key: &Key) {
         if let Some(index) = self.scratch.find_state(&key.row) {
             self.scratch.states[index].changed_by = 0;
             self.scratch.changes.retain(|&(state, _)| state as usize != index);

@@ -34,6 +34,11 @@ use tokio::net::TcpStream;
 const READ_BYTES: usize = 16 << 10;
 /// Replies beyond this are flushed in the middle of a burst.
 const FLUSH_BYTES: usize = 1 << 20;
+/// A connection with more to run or to send lets the worker's others go first after so much of it.
+const TURN_US: u64 = 100;
+const SEND_BYTES: usize = 128 << 10;
+/// A buffer that the worker does not give back by itself.
+const HUGE_BYTES: usize = 4 << 20;
 /// An idle connection gives back buffers larger than this.
 const KEEP_BYTES: usize = 64 << 10;
 
@@ -185,7 +190,12 @@ impl Connection {
     /// Runs every whole request in the buffer.
     async fn burst(&mut self) -> Ended {
         self.look_at_clock();
+        let mut turn_began_us = self.mono_us;
         while !self.closing {
+            if self.mono_us.saturating_sub(turn_began_us) > TURN_US {
+                self.let_others_go_first().await;
+                turn_began_us = self.mono_us;
+            }
             match self.step() {
                 Step::Empty => return Ok(()),
                 Step::Done | Step::Again => {}
@@ -223,18 +233,21 @@ impl Connection {
             };
             match self.decoder.decode(&self.input[self.ahead..], &limits) {
                 Ok(Decoded::Incomplete { wanted }) => {
-                    // Only a claim: room grows with what really arrives.
-                    let missing = wanted.saturating_sub(self.input.len() - self.ahead).min(FLUSH_BYTES);
-                    self.input.reserve(missing);
+                    // Only a claim: room grows with what really arrives, in steps that copy little.
+                    let here = self.input.len() - self.ahead;
+                    if self.input.capacity() - self.input.len() < READ_BYTES {
+                        self.input.reserve(wanted.saturating_sub(here).min((3 * here).max(FLUSH_BYTES)));
+                    }
                     return Step::Empty;
                 }
                 Ok(Decoded::Empty { consumed }) => self.advance(consumed),
                 Ok(Decoded::Complete { consumed }) => {
                     self.look_ahead(consumed, &limits);
-                    let step = self.run_decoded();
+                    let step = self.run_decoded(consumed);
                     match step {
                         Step::Again => {}
-                        Step::HeldBack => self.decoder.reset(),
+                        // A paused request has been taken out of the buffer.
+                        Step::HeldBack | Step::Paused(..) => self.decoder.reset(),
                         _ => self.advance(consumed),
                     }
                     if self.members.last().is_some_and(|member| member.ran.urgent) && !self.settle() {
@@ -267,6 +280,13 @@ impl Connection {
         }
     }
 
+    /// Ends this connection's turn in the worker's loop. Others may join an open group meanwhile: whoever comes back first settles it.
+    async fn let_others_go_first(&mut self) {
+        tokio::task::yield_now().await;
+        self.settle();
+        self.look_at_clock();
+    }
+
     fn look_at_clock(&mut self) {
         self.mono_us = self.shared.node.clock.mono_us();
         self.now_us = self.shared.node.clock.now_us();
@@ -282,7 +302,7 @@ impl Connection {
         self.decoder.reset();
     }
 
-    fn run_decoded(&mut self) -> Step {
+    fn run_decoded(&mut self, consumed: usize) -> Step {
         let shared = Rc::clone(&self.shared);
         let node = &shared.node;
         if self.is_held_back() {
@@ -303,13 +323,16 @@ impl Connection {
                 return match joined {
                     Ok(ran) => self.joined(entry, ran, start),
                     Err(pause) => {
-                        let args = OwnedArgs::from_args(args);
-                        if self.settle() { Step::Paused(entry.index, args, run, pause) } else { Step::Again }
+                        if !self.settle() {
+                            return Step::Again;
+                        }
+                        let args = self.decoder.take_args(&mut self.input, consumed);
+                        Step::Paused(entry.index, args, run, pause)
                     }
                 };
             }
         }
-        if self.settle() { self.run_alone() } else { Step::Again }
+        if self.settle() { self.run_alone(consumed) } else { Step::Again }
     }
 
     /// A command has run in the worker's group, or only read beside it.
@@ -336,7 +359,7 @@ impl Connection {
     }
 
     /// Runs a request that is no member of a group. There are no members.
-    fn run_alone(&mut self) -> Step {
+    fn run_alone(&mut self, consumed: usize) -> Step {
         let shared = Rc::clone(&self.shared);
         let node = &shared.node;
         let args = self.decoder.args(&self.input);
@@ -369,7 +392,10 @@ impl Connection {
                         self.note_if_slow(entry, duration_us, Connection::decoded_request);
                         Step::Done
                     }
-                    Err(pause) => Step::Paused(entry.index, OwnedArgs::from_args(args), run, pause),
+                    Err(pause) => {
+                        let args = self.decoder.take_args(&mut self.input, consumed);
+                        Step::Paused(entry.index, args, run, pause)
+                    }
                 }
             }
             Prepared::Queue => {
@@ -528,13 +554,7 @@ impl Connection {
                 // Others on this worker may have written, too: whoever comes first flushes for all.
                 tokio::task::yield_now().await;
             }
-            let mut safe = match store.flush_wal(self.sequence) {
-                Ok(()) => true,
-                Err(_) => {
-                    shared.node.keyspace.signal_failure();
-                    false
-                }
-            };
+            let mut safe = shared.sync.flush(&shared.node, self.sequence);
             if safe
                 && self.sequence > store.synced_sequence()
                 && shared.node.config.appendfsync() == AppendFsync::Always
@@ -596,8 +616,13 @@ impl Connection {
     async fn send(&mut self) -> Ended {
         let mut output = std::mem::take(&mut self.output);
         let sent = self.send_bytes(&output).await;
-        output.clear();
-        self.output = output;
+        if output.capacity() > HUGE_BYTES {
+            // To give so many pages back takes milliseconds.
+            drop(self.shared.pool.start(move || drop(output)));
+        } else {
+            output.clear();
+            self.output = output;
+        }
         sent
     }
 
@@ -614,7 +639,12 @@ impl Connection {
         }
         let mut sent = 0;
         while sent < output.len() {
-            match self.stream.try_write(&output[sent..]) {
+            if sent > 0 {
+                // A reader as fast as this would keep the worker for as long as there is something to send.
+                tokio::task::yield_now().await;
+            }
+            let slice = &output[sent..output.len().min(sent + SEND_BYTES)];
+            match self.stream.try_write(slice) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(bytes) => sent += bytes,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -160,7 +160,10 @@ impl Rows {
             })?;
             return found.ok_or_else(miscounted);
         }
-        let row = txn.row_at(Family::List, self.place, self.count, nth)?.ok_or_else(miscounted)?;
+        let (first, end) =
+            (self.place.index_row(self.first), self.place.index_row(self.last.saturating_add(1)));
+        let row =
+            txn.row_at(Family::List, self.place, self.count, (&first, &end), nth)?.ok_or_else(miscounted)?;
         Ok(position_of(&row)?)
     }
 

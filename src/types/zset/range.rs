@@ -274,7 +274,8 @@ fn rank_span(txn: &mut Txn<'_>, rows: &Rows, range: Range<u64>, reversed: bool) 
 }
 
 fn at_rank(txn: &mut Txn<'_>, rows: &Rows, rank: u64) -> Outcome<RowKey> {
-    let found = txn.row_at(Family::Score, rows.place, rows.count, rank)?;
+    let (first, end) = rows.limits();
+    let found = txn.row_at(Family::Score, rows.place, rows.count, (&first, &end), rank)?;
     found.ok_or_else(|| Stop::Unavailable("a sorted set has fewer members than its head counts".to_owned()))
 }
 
@@ -355,7 +356,7 @@ fn rank_of_row(txn: &mut Txn<'_>, rows: &Rows, row: &[u8]) -> Outcome<u64> {
     } else if *row >= end[..] {
         Ok(rows.count)
     } else {
-        txn.rank(Family::Score, rows.place, rows.count, row)
+        txn.rank(Family::Score, rows.place, rows.count, (&first, &end), row)
     }
 }
 
