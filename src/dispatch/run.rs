@@ -17,8 +17,8 @@ use crate::base::random::Rng;
 use crate::config::DebugCommand;
 use crate::encoding::row::Position;
 use crate::keyspace::{
-    Committed, Error, Holder, Indexing, LockPlan, Mode, Outcome, RunIdentity, Scratch, Stop, StripeId,
-    TimeoutReply, Txn, Wait, Writer,
+    ColdRow, Committed, Error, Holder, Indexing, LockPlan, Mode, Outcome, RunIdentity, Scratch, Stop,
+    StripeId, TimeoutReply, Txn, Wait, Writer,
 };
 use crate::resp::{Args, Reply};
 use crate::session::{Effect, Session};
@@ -43,8 +43,8 @@ pub enum Prepared<'n> {
 
 /// What stands in the way of a run.
 pub enum Pause {
-    /// A row is on disk: warm it and try again.
-    Cold,
+    /// A row is on disk: warm it and try again. It is named if it was one row that was asked for.
+    Cold(Option<ColdRow>),
     /// Too much for a worker: run it on the pool.
     Heavy,
     /// Somebody holds this stripe, or has the turn on it.
@@ -309,13 +309,14 @@ fn run_in_group(
             Ok(Ran { sequence, effects, failed, epoch, pending, urgent, ..Ran::default() })
         }
         Err(stop) => {
+            let cold = group.scratch.take_cold();
             group.take_back(keyspace, &taken, &since);
             // An error, too, tells what the keys are.
             let tells = matches!(stop, Stop::Error(_));
             if tells {
                 group.show(&node.monitors, line_of(node, request));
             }
-            let mut ran = stopped(node, request, stop, out, start)?;
+            let mut ran = stopped(node, request, stop, cold, out, start)?;
             if tells {
                 (ran.sequence, ran.epoch, ran.pending) = (taken.sequence, epoch, taken.overlaps);
             }
@@ -329,12 +330,13 @@ fn stopped(
     node: &Node,
     request: &Request<'_>,
     stop: Stop,
+    cold: Option<ColdRow>,
     out: &mut Vec<u8>,
     start: usize,
 ) -> Result<Ran, Pause> {
     out.truncate(start);
     match stop {
-        Stop::Cold => Err(Pause::Cold),
+        Stop::Cold => Err(Pause::Cold(cold)),
         Stop::Heavy => Err(Pause::Heavy),
         Stop::Stall | Stop::Conflict => Err(Pause::Stall),
         Stop::Wait(wait) => Err(enlist(node, request, wait)),
@@ -388,7 +390,7 @@ pub fn attempt(
         Err(stop) => {
             // An error, too, tells what the keys are.
             let tells = matches!(stop, Stop::Error(_));
-            let mut ran = stopped(node, request, stop, out, start)?;
+            let mut ran = stopped(node, request, stop, bench.scratch.take_cold(), out, start)?;
             if tells {
                 node.monitors.show(line_of(node, request));
                 (ran.sequence, ran.epoch) = (sequence, epoch);
@@ -544,8 +546,13 @@ fn call_handler<'c>(
     }
 }
 
-/// Whether a request would find something cold: a dry run in memory only, without locks, on the worker.
-pub fn probe(node: &Node, bench: &mut Bench, request: &Request<'_>, out: &mut Vec<u8>) -> bool {
+/// What a request would find cold: a dry run in memory only, without locks, on the worker.
+pub fn probe(
+    node: &Node,
+    bench: &mut Bench,
+    request: &Request<'_>,
+    out: &mut Vec<u8>,
+) -> Option<Option<ColdRow>> {
     let start = out.len();
     let cold = with_db(node, |db| {
         let view = db.newest(Tier::Memory);
@@ -553,7 +560,7 @@ pub fn probe(node: &Node, bench: &mut Bench, request: &Request<'_>, out: &mut Ve
         matches!(call_handler(node, request, txn, out), Err(Stop::Cold))
     });
     out.truncate(start);
-    cold.unwrap_or(false)
+    cold.unwrap_or(false).then(|| bench.scratch.take_cold())
 }
 
 /// Runs a request on the pool for nothing but to bring the rows it reads into the block cache.

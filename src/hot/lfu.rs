@@ -197,8 +197,10 @@ impl Lfu {
     }
 
     /// Adds a row that is not here.
-    pub(super) fn insert(&mut self, probe: &Probe, value: Option<&[u8]>, now_s: u32) {
-        let mut entry = Entry { key: Key::new(probe), value: None, used_s: now_s, counter: COUNTER_INIT };
+    pub(super) fn insert(&mut self, probe: &Probe, value: Option<&[u8]>, now_s: u32, source: Source) {
+        // The use that is still to come raises it.
+        let counter = if source == Source::Ahead { COUNTER_INIT - 1 } else { COUNTER_INIT };
+        let mut entry = Entry { key: Key::new(probe), value: None, used_s: now_s, counter };
         overwrite(&mut entry.value, value);
         self.add(entry);
     }
@@ -353,11 +355,20 @@ mod tests {
     }
 
     #[test]
+    fn the_use_a_row_was_put_in_for_leaves_it_as_any_other_new_row() {
+        let mut lfu = lfu(10, 1);
+        lfu.insert(&probe(&key(1)), None, 0, Source::Fill);
+        lfu.insert(&probe(&key(2)), None, 0, Source::Ahead);
+        lfu.get(&probe(&key(2)), 0);
+        assert_eq!(lfu.counter(&probe(&key(1)), 0), lfu.counter(&probe(&key(2)), 0));
+    }
+
+    #[test]
     fn the_counter_grows_with_the_logarithm_of_the_uses() {
         // The table in redis.conf, factor 10: 10 at 100 uses, 18 at 1000, 142 at 100 000.
         let mut lfu = lfu(10, 1);
         let k = key(1);
-        lfu.insert(&probe(&k), None, 0);
+        lfu.insert(&probe(&k), None, 0, Source::Fill);
         let mut uses = 0;
         for (until, low, high) in [(100, 8, 12), (1000, 14, 24), (100_000, 125, 160)] {
             while uses < until {
@@ -374,7 +385,7 @@ mod tests {
         let mut lfu = lfu(0, 0);
         let count = 3 * CHUNK_LEN as u32 + 5;
         for number in 0..count {
-            lfu.insert(&probe(&key(number)), Some(&key(number)), 0);
+            lfu.insert(&probe(&key(number)), Some(&key(number)), 0, Source::Fill);
         }
         for number in (0..count).step_by(3) {
             assert!(lfu.remove(&probe(&key(number))));
@@ -393,7 +404,7 @@ mod tests {
     fn seldom_used_rows_leave_first() {
         let mut lfu = lfu(0, 0);
         for number in 0..400 {
-            lfu.insert(&probe(&key(number)), None, 0);
+            lfu.insert(&probe(&key(number)), None, 0, Source::Fill);
             for _ in 0..number / 100 {
                 lfu.get(&probe(&key(number)), 0);
             }
@@ -412,7 +423,7 @@ mod tests {
     fn a_candidate_that_was_used_since_is_spared() {
         let mut lfu = lfu(0, 0);
         for number in 0..200 {
-            lfu.insert(&probe(&key(number)), None, 0);
+            lfu.insert(&probe(&key(number)), None, 0, Source::Fill);
             lfu.set_counter(&probe(&key(number)), 20, 0);
         }
         lfu.set_counter(&probe(&key(0)), 5, 0);

@@ -38,16 +38,20 @@ struct Held {
     /// Read, or written, since it came to where it stands in its segment.
     was_read: bool,
     was_written: bool,
+    /// The read that it was put in for is still to come.
+    is_awaited: bool,
 }
 
 impl Held {
     fn new(value: Value, used_s: u32) -> Held {
-        Held { value, used_s, was_read: false, was_written: false }
+        Held { value, used_s, was_read: false, was_written: false, is_awaited: false }
     }
 
     /// Marks a read. A row that bears the mark is not written to: its cache line stays clean.
     fn read(&mut self, now_s: u32) -> Lookup {
-        if self.used_s != now_s || !self.was_read {
+        if self.is_awaited {
+            self.is_awaited = false;
+        } else if self.used_s != now_s || !self.was_read {
             (self.used_s, self.was_read) = (now_s, true);
         }
         self.lookup()
@@ -169,8 +173,9 @@ impl Lru {
     }
 
     /// Adds a row that is not here.
-    pub(super) fn insert(&mut self, probe: &Probe, value: Option<&[u8]>, now_s: u32) {
+    pub(super) fn insert(&mut self, probe: &Probe, value: Option<&[u8]>, now_s: u32, source: Source) {
         let mut held = Held::new(None, now_s);
+        held.is_awaited = source == Source::Ahead;
         overwrite(&mut held.value, value);
         self.probation_bytes += charge_of(probe.bytes, &held.value);
         self.probation.push(Key::new(probe), held);
@@ -289,7 +294,7 @@ mod tests {
     fn rows_seen_once_leave_before_rows_used_twice() {
         let mut lru = Lru::new(10 * ENTRY_BYTES);
         for key in [b"a", b"b", b"c"] {
-            lru.insert(&probe(key), None, 0);
+            lru.insert(&probe(key), None, 0, Source::Fill);
         }
         lru.get(&probe(b"a"), 1);
         assert!(lru.evict());
@@ -300,11 +305,24 @@ mod tests {
     }
 
     #[test]
+    fn the_read_a_row_was_put_in_for_does_not_count() {
+        let mut lru = Lru::new(10 * ENTRY_BYTES);
+        lru.insert(&probe(b"a"), None, 0, Source::Ahead);
+        lru.insert(&probe(b"b"), None, 0, Source::Ahead);
+        for key in [b"a", b"b", b"b"] {
+            lru.get(&probe(key), 1);
+        }
+        lru.insert(&probe(b"c"), None, 1, Source::Ahead);
+        assert!(lru.evict());
+        assert_eq!([b"a", b"b", b"c"].map(|key| holds(&lru, key)), [false, true, true]);
+    }
+
+    #[test]
     fn a_write_renews_a_row_a_fill_does_not() {
         for (source, survivor) in [(Source::Write, b"a"), (Source::Fill, b"b")] {
             let mut lru = Lru::new(10 * ENTRY_BYTES);
-            lru.insert(&probe(b"a"), Some(b"1"), 0);
-            lru.insert(&probe(b"b"), Some(b"1"), 0);
+            lru.insert(&probe(b"a"), Some(b"1"), 0, Source::Fill);
+            lru.insert(&probe(b"b"), Some(b"1"), 0, Source::Fill);
             assert!(lru.replace(&probe(b"a"), Some(b"2"), 1, source));
             assert!(lru.evict());
             assert!(holds(&lru, survivor));
@@ -315,10 +333,10 @@ mod tests {
     fn protected_overflows_into_probation() {
         let mut lru = Lru::new(5 * ENTRY_BYTES);
         for key in 0..5u8 {
-            lru.insert(&probe(&[key]), None, 0);
+            lru.insert(&probe(&[key]), None, 0, Source::Fill);
             lru.get(&probe(&[key]), 0);
         }
-        lru.insert(&probe(&[5]), None, 0);
+        lru.insert(&probe(&[5]), None, 0, Source::Fill);
         assert!(lru.evict());
         assert!(!holds(&lru, &[5]), "the only one not read");
         assert_eq!((lru.probation.len(), lru.protected.len()), (1, 4));
@@ -331,7 +349,7 @@ mod tests {
     fn a_use_while_everything_fits_changes_no_order() {
         let mut lru = Lru::new(100 * ENTRY_BYTES);
         for key in 0..5u8 {
-            lru.insert(&probe(&[key]), None, 0);
+            lru.insert(&probe(&[key]), None, 0, Source::Fill);
         }
         for key in [3, 1, 3] {
             lru.get(&probe(&[key]), 1);
@@ -345,7 +363,7 @@ mod tests {
     fn rows_that_are_all_in_use_do_not_keep_one_from_leaving() {
         let mut lru = Lru::new(1000 * ENTRY_BYTES);
         for key in 0..200u8 {
-            lru.insert(&probe(&[key]), None, 0);
+            lru.insert(&probe(&[key]), None, 0, Source::Fill);
             lru.get(&probe(&[key]), 0);
         }
         let before = lru.len();

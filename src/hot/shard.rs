@@ -100,8 +100,8 @@ impl Shard {
         }
         self.make_room(charge, charge, now_s);
         match &mut self.rows {
-            Rows::Lru(rows) => rows.insert(probe, value, now_s),
-            Rows::Lfu(rows) => rows.insert(probe, value, now_s),
+            Rows::Lru(rows) => rows.insert(probe, value, now_s, source),
+            Rows::Lfu(rows) => rows.insert(probe, value, now_s, source),
         }
         self.stats.insertions += 1;
     }
