@@ -71,6 +71,8 @@ pub enum Source {
     Write,
     /// A read that missed: never renews a row that is here.
     Fill,
+    /// The same, put in for a read that will be repeated at once and find it: the first hit does not count as a use.
+    Ahead,
 }
 
 /// What the tier knows of a key.
