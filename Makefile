@@ -5,16 +5,16 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 TUFF := $(TARGET)/release/tuff
 CONF ?= conf/tuff.conf
 
-.PHONY: help run build test check compare check-dashboard measure-cold measure-calm measure-memory measure-contention measure-start
+.PHONY: help run build test check compare check-dashboard measure-cold measure-calm measure-memory measure-contention measure-messages measure-start
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make run       build Tuff and run it in the foreground with conf/tuff.conf (CONF=... for another)"
 	@echo "make build     build $(TUFF)"
-	@echo "make test      every test: unit, integration against a real Redis, Python clients"
+	@echo "make test      every test: unit, integration against a real Redis, clients in Python and Node"
 	@echo "make check     formatting and lints, as CI wants them"
 	@echo "make compare   Tuff and Redis side by side: rates and CPU per command (ARGS=... for tools/compare, see --help)"
-	@echo "make measure-cold, measure-calm, measure-memory, measure-contention, measure-start  one measurement each: see docs/performance.md (ARGS=...)"
+	@echo "make measure-cold, measure-calm, measure-memory, measure-contention, measure-messages, measure-start  one measurement each: see docs/performance.md (ARGS=...)"
 	@echo "make check-dashboard  every panel of grafana/tuff.json has data, by a real Prometheus that scrapes a Tuff under load"
 
 build:
@@ -53,6 +53,6 @@ check-dashboard: build
 measure-cold measure-calm measure-memory measure-start: build
 	@tools/$@ $(ARGS)
 
-measure-contention: build
+measure-contention measure-messages: build
 	@tools/setup --test
 	@tools/$@ $(ARGS)

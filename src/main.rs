@@ -71,6 +71,7 @@ fn run_server(words: &[String]) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    tuffdb::metrics::process::tune_allocator();
     for warning in warnings {
         tracing::warn!("{warning}");
     }

@@ -8,7 +8,7 @@
 use crate::dispatch::Call;
 use crate::dispatch::apart::{error_in, run_apart};
 use crate::dispatch::node::Node;
-use crate::dispatch::run::misconf_text;
+use crate::dispatch::prepare::misconf_text;
 use crate::dispatch::running::{RunningFunction, RunningScript};
 use crate::dispatch::spec::Flag::{self, NoScript, ReadOnly};
 use crate::encoding::row::Position;
@@ -44,7 +44,7 @@ pub fn check_flags(call: &Call<'_>, flags: Option<Flags>, is_read_only: bool) ->
 }
 
 /// Of so many declared keys it is looked whether a command uses them; locking a key that is locked does no harm.
-const DECLARED_KEYS_COMPARED_MAX: usize = 8;
+const DECLARED_KEYS_COMPARED_MAX: usize = 16;
 /// A buffer for words that has grown beyond this is given back, bytes.
 const KEPT_BYTES_MAX: usize = 64 << 10;
 

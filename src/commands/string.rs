@@ -219,6 +219,9 @@ fn write_string(txn: &mut Txn<'_>, stored: &Stored, reply: &mut Reply<'_>) -> Ou
 
 /// Writes a part of a string as the reply. The range lies within the string.
 fn write_range(txn: &mut Txn<'_>, stored: &Stored, range: Range<u64>, reply: &mut Reply<'_>) -> Outcome {
+    string::expect_read(txn, range.end - range.start)?;
+    // In one piece: a huge reply that grows is copied, and in memory twice meanwhile.
+    reply.reserve((range.end - range.start) as usize + 32);
     reply.raw(b"$");
     reply.raw(IntText::unsigned(range.end - range.start).as_bytes());
     reply.raw(b"\r\n");

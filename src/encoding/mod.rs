@@ -105,6 +105,11 @@ impl Family {
                 | Family::Group
         )
     }
+
+    /// False for the family whose rows are only ever scanned: nobody asks for one of them by its key.
+    pub const fn is_read_by_row(self) -> bool {
+        !matches!(self, Family::Score)
+    }
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! Tests of the whole tier: the budget, a model, hit ratios on seeded traces, live settings, threads.
 
-use super::{HotTier, Lookup, Policy, SHARDS, Source, Stats};
+use super::ranks::Name;
+use super::stretches::{Block, Suffix};
+use super::{FEW_SHARDS, HELPER_STEPS, HotTier, Lookup, Policy, RowValue, Source, Stats};
 use crate::base::clock::Clock;
 use crate::base::random::Rng;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 const LFU: Policy = Policy::Lfu { log_factor: 10, decay_minutes: 1 };
@@ -16,7 +17,7 @@ fn tier(budget_bytes: usize, policy: Policy) -> HotTier {
 }
 
 fn hit(value: &[u8]) -> Lookup {
-    Lookup::Hit(Arc::from(value))
+    Lookup::Hit(RowValue::from(value))
 }
 
 #[test]
@@ -249,7 +250,7 @@ fn more_budget_brings_more_shards_into_use_and_loses_nothing() {
             assert_eq!((tier.entries(), tier.bytes(), tier.budget_bytes()), (entries, bytes, budget_bytes));
             assert!((0..count).all(|n| tier.get(&n.to_be_bytes()) == hit(&n.to_le_bytes())));
         }
-        assert_eq!(tier.mask.load(Ordering::Relaxed), SHARDS - 1);
+        assert_eq!(tier.mask.load(Ordering::Relaxed), FEW_SHARDS - 1);
     }
 }
 
@@ -258,7 +259,7 @@ fn a_smaller_budget_is_worked_off_bit_by_bit_by_puts_and_by_steps() {
     for policy in POLICIES {
         for by_steps in [true, false] {
             let tier = tier(16 << 20, policy);
-            for number in 0..50_000u32 {
+            for number in 0..100_000u32 {
                 tier.put(&number.to_be_bytes(), b"", Source::Write);
             }
             tier.set_budget(1 << 20);
@@ -272,7 +273,7 @@ fn a_smaller_budget_is_worked_off_bit_by_bit_by_puts_and_by_steps() {
                     tier.put(&(1_000_000 + rounds).to_be_bytes(), b"", Source::Write);
                 }
                 assert!(tier.bytes() <= bytes, "grew while in debt");
-                let freed_max = if by_steps { SHARDS * 16 * 128 } else { 17 * 128 };
+                let freed_max = if by_steps { FEW_SHARDS * 16 * 128 } else { 17 * 128 };
                 assert!(bytes - tier.bytes() <= freed_max, "too much at once");
                 bytes = tier.bytes();
                 rounds += 1;
@@ -390,10 +391,7 @@ fn zipf_hit_percent(mut read: impl FnMut(&[u8]) -> bool, scan_every: Option<usiz
 }
 
 fn tier_hit_percent(policy: Policy, scan_every: Option<usize>) -> f64 {
-    let row_bytes = match policy {
-        Policy::Lru => super::lru::charge(8, Some(8)),
-        Policy::Lfu { .. } => super::lfu::charge(8, Some(8)),
-    };
+    let row_bytes = super::entry::charge((&[0; 8]).into(), Some(8));
     let tier = tier(TRACE_ROWS * row_bytes, policy);
     let read = |key: &[u8]| {
         let hit = matches!(tier.get(key), Lookup::Hit(_));
@@ -523,4 +521,22 @@ fn write_and_read_back(tier: &HotTier, thread: u8) {
             },
         }
     }
+}
+
+#[test]
+fn small_helpers_cost_the_rows_one_step_and_no_further_sharing_out() {
+    let tier = HotTier::seeded(64 << 20, Policy::Lru, Clock::manual(1_000_000), [1, 2, 3, 4]);
+    let name = Name::from_slice(b"a collection");
+    let mut block = Block::starting_at(Suffix::new());
+    block.push(b"key", b"value");
+    block.set_to(None);
+    tier.fill_stretch(&name, [block]);
+    let kept_back = tier.helper_bytes.load(Ordering::Relaxed);
+    assert_eq!(kept_back, (64 << 20) / HELPER_STEPS);
+    // Whoever shares out anew writes this over.
+    tier.helper_bytes.store(kept_back - 1, Ordering::Relaxed);
+    for number in 0..100u8 {
+        assert!(tier.change_stretch(&name, &[b'k', number], Some(b"value")));
+    }
+    assert_eq!(tier.helper_bytes.load(Ordering::Relaxed), kept_back - 1);
 }

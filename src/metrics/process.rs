@@ -7,7 +7,7 @@
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
-use tikv_jemalloc_ctl::{Access, AsName, arenas, epoch, stats, version};
+use tikv_jemalloc_ctl::{Access, AsName, arenas, background_thread, epoch, stats, version};
 
 /// Ticks of /proc/self/stat in a second. A constant of Linux' interface to programs, whatever the kernel was
 /// built with.
@@ -86,6 +86,23 @@ impl Allocated {
     }
 }
 
+/// Milliseconds after which the allocator gives back a page that nobody wants.
+const DECAY_MS: isize = 3000;
+
+/// Has the allocator see to its free pages from a thread of its own, so that those of a thread that sleeps go, too. For a server's
+/// start; arenas made later follow.
+pub fn tune_allocator() {
+    let mut tuned = background_thread::write(true);
+    tuned = tuned.and("arenas.dirty_decay_ms\0".name().write(DECAY_MS));
+    for arena in 0..arenas::narenas::read().unwrap_or(0) {
+        // One that was never used refuses, and takes over the default when it is.
+        let _ = format!("arena.{arena}.dirty_decay_ms\0").name().write(DECAY_MS);
+    }
+    if let Err(error) = tuned {
+        tracing::warn!(%error, "the allocator keeps free pages longer than it should");
+    }
+}
+
 /// Has the allocator give every free page back to the system. Takes a while for gigabytes: not for a worker.
 ///
 /// An arena whose pages decay at once has none to keep, so each gets that for a moment. One that was never used refuses.
@@ -124,7 +141,12 @@ pub fn allocator_report() -> String {
 
 /// Bytes of this process that are in memory.
 pub fn resident_bytes() -> u64 {
-    read_proc("status").map_or(0, |text| kilobytes_of(&text, "VmRSS:"))
+    read_proc("statm").and_then(|text| pages_of(&text)).unwrap_or(0) * rustix::param::page_size() as u64
+}
+
+/// The second field of /proc/self/statm. Unlike /proc/self/status it costs next to nothing.
+fn pages_of(text: &str) -> Option<u64> {
+    text.split(' ').nth(1)?.parse().ok()
 }
 
 fn read_proc(name: &str) -> Option<String> {
@@ -163,6 +185,12 @@ mod tests {
         assert_eq!(kilobytes_of(status, "VmRSS:"), 7540 * 1024);
         assert_eq!(kilobytes_of(status, "VmSwap:"), 0);
         assert_eq!(kilobytes_of("VmRSS: many kB", "VmRSS:"), 0);
+    }
+
+    #[test]
+    fn the_second_number_of_statm_is_the_resident_pages() {
+        assert_eq!(pages_of("30000 6012 3000 500 0 9000 0\n"), Some(6012));
+        assert_eq!(pages_of(""), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! allocated. [`OwnedArgs`] is the same with buffer and ranges of its own, for a request that outlives
 //! the query buffer: queued by MULTI, blocked, or parked for the disk. Its clones share one copy.
 
+use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
 
@@ -95,7 +96,7 @@ pub struct OwnedArgs {
 }
 
 struct Request {
-    bytes: Box<[u8]>,
+    bytes: Bytes,
     ranges: Box<[ArgRange]>,
 }
 
@@ -103,6 +104,11 @@ impl OwnedArgs {
     /// A copy of a borrowed view.
     pub fn from_args(args: Args<'_>) -> OwnedArgs {
         OwnedArgs::collect(args.iter())
+    }
+
+    /// These ranges of a request, which is taken over as it is: nothing is copied.
+    pub(super) fn of_request(bytes: Bytes, ranges: &[ArgRange]) -> OwnedArgs {
+        OwnedArgs { request: Arc::new(Request { bytes, ranges: ranges.into() }) }
     }
 
     /// A copy of these arguments.
@@ -117,7 +123,7 @@ impl OwnedArgs {
             ranges.push(ArgRange::new(bytes.len(), arg.len()));
             bytes.extend_from_slice(arg);
         }
-        let request = Request { bytes: bytes.into_boxed_slice(), ranges: ranges.into_boxed_slice() };
+        let request = Request { bytes: bytes.into(), ranges: ranges.into_boxed_slice() };
         OwnedArgs { request: Arc::new(request) }
     }
 

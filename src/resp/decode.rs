@@ -9,12 +9,13 @@
 //! As in Redis, the byte after a CR and the two bytes after a bulk are not looked at, and a line is
 //! not recognised once a NUL byte precedes its end.
 
+use bytes::{Buf, BytesMut};
 use std::borrow::Cow;
 use std::fmt;
 
 use crate::base::number::parse_i64;
 use crate::base::words::{Unbalanced, next_word};
-use crate::resp::args::{ArgRange, Args};
+use crate::resp::args::{ArgRange, Args, OwnedArgs};
 
 /// A line (inline request, or the count of a multibulk or bulk) may be this long without its end.
 const LINE_LEN_MAX: usize = 64 * 1024;
@@ -27,6 +28,9 @@ const UNAUTHENTICATED_BULK_MAX: i64 = 16384;
 /// After a larger request the lists shrink back to this many arguments and inline bytes.
 const RANGES_KEPT: usize = 1024;
 const INLINE_BYTES_KEPT: usize = 16 * 1024;
+
+/// A request this long is taken out of its buffer by splitting the buffer.
+const TAKEN_BYTES_MIN: usize = 64 << 10;
 
 /// What this client may send at this moment.
 #[derive(Clone, Copy, Debug)]
@@ -193,6 +197,22 @@ impl Decoder {
     /// The arguments of a complete request. `buf` is the buffer given to [`Decoder::decode`].
     pub fn args<'a>(&'a self, buf: &'a [u8]) -> Args<'a> {
         Args::new(if self.is_inline { &self.inline_bytes } else { buf }, &self.ranges)
+    }
+
+    /// The same, taken out of the query buffer, whose first `consumed` bytes are the complete request. A large request is not
+    /// copied: the buffer's memory goes with it.
+    pub fn take_args(&self, buf: &mut BytesMut, consumed: usize) -> OwnedArgs {
+        if self.is_inline || consumed < TAKEN_BYTES_MIN {
+            let args = OwnedArgs::from_args(self.args(buf));
+            buf.advance(consumed);
+            return args;
+        }
+        let request = buf.split_to(consumed).freeze();
+        if buf.is_empty() {
+            // What is left of it would keep the memory alive.
+            *buf = BytesMut::new();
+        }
+        OwnedArgs::of_request(request, &self.ranges)
     }
 
     /// Looks at `buf`, which begins with the request's first byte and holds at least what it held

@@ -130,6 +130,11 @@ impl<'a> Reply<'a> {
         self.end_line();
     }
 
+    /// Makes room for so many bytes at once, which are known to follow.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.out.reserve(bytes);
+    }
+
     /// A null: `$-1`, or `_` in RESP3.
     pub fn null(&mut self) {
         self.out.extend_from_slice(if self.is_resp3() { b"_\r\n" } else { b"$-1\r\n" });

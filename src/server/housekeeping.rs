@@ -21,7 +21,9 @@ pub(super) fn start(shared: &Arc<Shared>) {
     tokio::spawn(lease(Arc::clone(shared)));
     tokio::spawn(repair(Arc::clone(shared)));
     tokio::spawn(sample(Arc::clone(shared)));
+    tokio::spawn(super::governor::govern(Arc::clone(shared)));
     tokio::spawn(carry(Arc::clone(shared)));
+    tokio::spawn(super::metronome::beat(Arc::clone(shared)));
 }
 
 /// Takes messages for many receivers to them.
@@ -74,14 +76,11 @@ async fn rounds(shared: &Arc<Shared>, what: &'static str, round: fn(&Shared) -> 
     }
 }
 
-/// Samples rates and memory, and works off what a smaller budget left too much in the hot tier.
+/// Samples rates and memory.
 async fn sample(shared: Arc<Shared>) {
     loop {
         tokio::time::sleep(Duration::from_millis(TICK_PERIOD_MS)).await;
         crate::commands::info::tick(&shared.node);
-        while shared.node.keyspace.hot().shrink_step() {
-            tokio::task::yield_now().await;
-        }
     }
 }
 

@@ -2,17 +2,19 @@
 //!
 //! `Server::start` opens the data folder, starts the workers and the background, and accepts connections on a thread of its own.
 //! Read in this order: `worker`, `placement`, `connection` (the life of a connection), `pause` (runs that cannot go on), `effects`, then
-//! `pool`, `sync` (the WAL thread), `housekeeping`, `save`.
+//! `pool`, `sync` (the WAL thread), `housekeeping`, `governor` (memory), `save`.
 
 mod accept;
 mod client_pause;
 mod connection;
 mod descriptors;
 mod effects;
+mod governor;
 mod housekeeping;
 pub mod logging;
 mod messages;
 mod metrics_http;
+mod metronome;
 mod moving;
 mod pause;
 mod pidfile;
@@ -35,6 +37,7 @@ use crate::hot::HotTier;
 use crate::keyspace::Keyspace;
 use crate::session::ShutdownMode;
 use crate::store::{Store, StoreOptions};
+use metronome::Metronome;
 use placement::Placement;
 use pool::Pool;
 use std::net::SocketAddr;
@@ -53,6 +56,7 @@ pub(crate) struct Shared {
     pub(crate) pool: Pool,
     pub(crate) sync: Arc<WalSync>,
     placement: Placement,
+    metronome: Metronome,
     ending: AtomicBool,
     /// Connections accepted since the start; their number is their seat.
     seats: AtomicUsize,
@@ -127,6 +131,7 @@ impl Server {
         let first_workers = if config.has_fixed_workers() { node.workers } else { 1 };
         let shared = Arc::new(Shared {
             placement: Placement::new(node.workers, first_workers),
+            metronome: Metronome::new(node.workers),
             node,
             pool,
             sync,

@@ -285,6 +285,11 @@ impl Store {
         self.shared.set_budgets(block_cache_bytes, write_buffer_bytes);
     }
 
+    /// Changes the block cache's budget alone. Frees what is over it in the calling thread.
+    pub fn set_block_cache_budget(&self, bytes: usize) {
+        self.shared.set_block_cache_budget(bytes);
+    }
+
     /// Flushes the memtables, so that no old log is needed any more: RocksDB removes them. Waits for the disk.
     pub fn cut_log(&self) -> Result<(), Unavailable> {
         self.with_db(|db| db.flush_memtables())?.map_err(Unavailable)

@@ -13,6 +13,7 @@ mod chunks;
 
 use crate::base::longdouble::LongDouble;
 use crate::base::number::{IntText, parse_i64};
+use crate::encoding::Family;
 use crate::encoding::head::{Body, DataType, Spread};
 use crate::keyspace::{Error, Key, NewHead, Outcome, Stored, Txn, fail};
 use std::ops::Range;
@@ -73,6 +74,11 @@ pub fn chunks_of(len: u64) -> u64 {
     chunks::chunks_of(len)
 }
 
+/// Refuses to go on when a worker would have to read so many bytes.
+pub fn expect_read(txn: &Txn<'_>, bytes: u64) -> Outcome {
+    chunks::expect_work(txn, bytes)
+}
+
 /// Gives the bytes of a range that lies within the string, piece by piece.
 pub fn read(txn: &mut Txn<'_>, stored: &Stored, range: Range<u64>, mut take: impl FnMut(&[u8])) -> Outcome {
     match stored.body() {
@@ -89,10 +95,25 @@ pub fn set(txn: &mut Txn<'_>, key: &Key, value: &[u8], expires_at_ms: Option<u64
         return Ok(());
     }
     if value.len() > WHOLE_BYTES_MAX {
-        return set_chunked(txn, key, expires_at_ms, &[(0, value)]);
+        return set_built(txn, key, expires_at_ms, value);
     }
     let head = NewHead::new(DataType::String, Body::Whole(value)).noted(note_of(key.name().len(), value));
     txn.save(key, head.expiring(expires_at_ms))
+}
+
+/// Writes a fresh chunked string. On the pool its chunks go to the disk in small batches before its head (see keyspace/building),
+/// so that no second copy of a huge value is in memory.
+fn set_built(txn: &mut Txn<'_>, key: &Key, expires_at_ms: Option<u64>, value: &[u8]) -> Outcome {
+    let count = value.len() as u64;
+    chunks::expect_work(txn, count)?;
+    let mut build = txn.begin_build(key, DataType::String, count);
+    let place = build.place();
+    for (row, chunk) in chunks::rows(place, value) {
+        txn.build_row(&mut build, key, Family::Chunk, &row, chunk)?;
+    }
+    txn.end_build(build)?;
+    let body = Body::Spread(Spread { place, count, extra: b"" });
+    txn.save(key, NewHead::new(DataType::String, body).noted(NOTE_RAW).expiring(expires_at_ms))
 }
 
 /// Writes a fresh chunked string from parts, each given with its offset, in order. What lies between them is zeros.

@@ -11,15 +11,15 @@ from collections import Counter
 from datetime import datetime, timedelta, timezone
 
 import redis
-from flow import Worker, claim, needs, own_server, run, wait_until
-from rq import Queue, Retry, SimpleWorker
+from flow import Worker, claim, own_server, run, wait_until
+from rq import Queue, Repeat, Retry, SimpleWorker
 from rq import Worker as ForkingWorker
+from rq.cron import CronScheduler
 from rq.job import Job, JobStatus
+from rq.results import Result
 from rq.scheduler import RQScheduler
 
 JOBS = 300
-# What RQ keeps results with; a job that asks for no result needs none of them.
-RESULTS = ("xadd", "xrevrange")
 # A worker imports its jobs by this name, also in this process.
 sys.modules.setdefault("rq_jobs", sys.modules[__name__])
 
@@ -57,7 +57,6 @@ def connect(port):
 
 
 @claim
-@needs(*RESULTS)
 def jobs_are_worked_off_in_order_and_leave_their_results():
     with own_server() as server:
         queue, path = Queue(connection=connect(server.port)), new_path()
@@ -75,7 +74,6 @@ def jobs_are_worked_off_in_order_and_leave_their_results():
 
 
 @claim
-@needs(*RESULTS)
 def a_job_is_retried_as_often_as_it_may_be():
     with own_server() as server:
         queue, path = Queue(connection=connect(server.port)), new_path()
@@ -91,7 +89,6 @@ def a_job_is_retried_as_often_as_it_may_be():
 
 
 @claim
-@needs(*RESULTS)
 def delayed_and_scheduled_jobs_come_when_their_time_has_come():
     with own_server() as server:
         queue, path = Queue(connection=connect(server.port)), new_path()
@@ -105,6 +102,54 @@ def delayed_and_scheduled_jobs_come_when_their_time_has_come():
             wait_until(lambda: retried.get_status(refresh=True) == JobStatus.FINISHED, "the retried one is")
         assert marks(path) == {"soon": 1, "then": 1, "retried": 2}
         assert queue.scheduled_job_registry.get_job_ids() == [late.id]
+
+
+@claim
+def a_repeated_job_comes_as_often_as_it_should_and_keeps_each_result():
+    with own_server() as server:
+        queue, path = Queue(connection=connect(server.port)), new_path()
+        at_once = queue.enqueue("rq_jobs.mark", path, "at-once", repeat=Repeat(times=3))
+        later = queue.enqueue("rq_jobs.mark", path, "later", repeat=Repeat(times=2, interval=1))
+        with Worker("rq_jobs.py", "work", str(server.port)):
+            wait_until(lambda: marks(path) == {"at-once": 4, "later": 3}, "all have come")
+            wait_until(lambda: Result.count(later) == 3, "the last result is kept")
+        results = at_once.results()
+        assert [result.return_value for result in results] == ["at-once"] * 4
+        assert [result.id for result in results] == sorted((result.id for result in results), key=stream_order, reverse=True)
+        assert at_once.latest_result() == results[0]
+        gaps = [later_one.created_at - one.created_at for later_one, one in zip(later.results(), later.results()[1:])]
+        assert all(gap > timedelta(seconds=0.9) for gap in gaps), gaps
+        Result.delete_all(at_once)
+        assert at_once.results() == [] and at_once.latest_result() is None
+
+
+def stream_order(result_id):
+    return [int(part) for part in result_id.split("-")]
+
+
+@claim
+def who_waits_for_a_result_gets_it_when_it_is_there():
+    with own_server() as server:
+        queue, path = Queue(connection=connect(server.port)), new_path()
+        job = queue.enqueue("rq_jobs.fail_at_first", path, "waited-for", 1, retry=Retry(max=1, interval=1))
+        with Worker("rq_jobs.py", "work", str(server.port)):
+            first = job.latest_result(timeout=20)
+            assert first.type in (Result.Type.RETRIED, Result.Type.FAILED) and "not yet" in first.exc_string, first.type
+            wait_until(lambda: job.return_value(refresh=True) == "at last", "it has succeeded")
+        assert queue.enqueue("rq_jobs.mark", path, "nobody-works").latest_result(timeout=1) is None
+
+
+@claim
+def a_cron_job_is_enqueued_at_its_interval():
+    with own_server() as server:
+        connection, path = connect(server.port), new_path()
+        queue, scheduler = Queue("cron", connection=connection), CronScheduler(connection=connection)
+        mark.__module__ = "rq_jobs"
+        scheduler.register(mark, queue_name="cron", args=(path, "each-second"), interval=1)
+        scheduler.register(mark, queue_name="cron", args=(path, "each-year"), cron="0 0 1 1 *")
+        wait_until(lambda: scheduler.enqueue_jobs() is not None and len(queue) == 2, "it has come twice")
+        SimpleWorker([queue]).work(burst=True, logging_level="ERROR")
+        assert marks(path) == {"each-second": 2}
 
 
 def enqueue_some(server, queue, path, acknowledged):

@@ -64,7 +64,7 @@ fn parse(args: Args<'_>, for_group: bool, now_ms: u64) -> Outcome<Reading> {
             reading.count = u64::try_from(count).unwrap_or(0);
             at += 2;
         } else if more > 0 && is("streams") {
-            if more % 2 != 0 {
+            if !more.is_multiple_of(2) {
                 return fail(if for_group {
                     "ERR Unbalanced 'xreadgroup' list of streams: for each stream key an ID or '>' must be \
                      specified."

@@ -96,7 +96,7 @@ pub struct Claim<'a> {
 /// What became of an entry that was to be claimed.
 pub enum Claimed {
     /// It is the consumer's now; its value.
-    Given(std::sync::Arc<[u8]>),
+    Given(crate::keyspace::RowValue),
     /// It was pending, but is no more in the stream: now it is not pending either.
     Removed,
     /// It is as it was.

@@ -10,7 +10,7 @@
 //! A few chunks are read one by one, which goes through the memory tier; many in one scan, which leaves the tier alone.
 
 use crate::encoding::Family;
-use crate::encoding::row::{PLACE_LEN, Place};
+use crate::encoding::row::{PLACE_LEN, Place, RowKey};
 use crate::keyspace::{Direction, Key, Outcome, Stop, Txn};
 use std::ops::{ControlFlow, Range};
 
@@ -85,6 +85,17 @@ pub(super) fn read(
     })?;
     pieces.for_each(|(_, within)| give(b"", within, &mut take));
     Ok(())
+}
+
+/// Refuses to go on when a worker would have to copy so many bytes.
+pub(super) fn expect_work(txn: &Txn<'_>, bytes: u64) -> Outcome {
+    txn.expect_work(bytes / STEP_BYTES)
+}
+
+/// The rows of a whole string, with their keys.
+pub(super) fn rows(place: Place, value: &[u8]) -> impl Iterator<Item = (RowKey, &[u8])> {
+    let chunks = value.chunks(CHUNK_BYTES as usize).enumerate();
+    chunks.map(move |(number, chunk)| (place.chunk_row(number as u32), chunk))
 }
 
 /// Writes bytes from an offset on into a string of `len` bytes. Gives the new length, which the caller saves.

@@ -1,0 +1,245 @@
+//! Keeps the process inside `maxmemory`: what it really takes, not what it believes to take, decides how much may be cached.
+//!
+//! Ten times a second the resident memory is compared with `maxmemory`. Above it by more than a little, hot tier and block cache have
+//! to make room for whatever took it (client buffers, compaction, a huge value, holes in the allocator's pages), at once and by as
+//! much as is too much; the allocator gives its free pages back. Below it both get back what was withheld, slowly, so that a load that
+//! comes and goes does not empty them again and again.
+//!
+//! `Governor::step` is a function of figures; `govern` reads them and does what it says. The budgets of the configuration are
+//! what it never exceeds.
+
+use super::Shared;
+use crate::metrics::process::{Allocated, purge, resident_bytes};
+use crate::metrics::vitals::TICK_PERIOD_MS;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One part in this many of `maxmemory` (and this much at least) may be exceeded before anything is done.
+const SLACK_PART: usize = 20;
+const SLACK_BYTES_MIN: usize = 8 << 20;
+/// One part in this many of the configured budgets always stays. More would keep most pages: survivors lie all over them.
+const FLOOR_PART: usize = 64;
+/// What was withheld is given back in steps of one part in this many of the configured budgets.
+const GROWTH_PART: usize = 64;
+/// Free pages worth the work of giving them back.
+const PURGE_BYTES_MIN: usize = 8 << 20;
+/// Ticks between two purges, unless memory is exceeded by one part in `URGENT_PART`: pages that are wanted again must be zeroed again.
+const PURGE_TICKS: u32 = 20;
+const URGENT_PART: usize = 16;
+/// The block cache frees what it gives up in the calling thread, some of it under a lock: so in steps.
+const CACHE_STEP_BYTES: usize = 4 << 20;
+
+/// What the process takes and may take, bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Reading {
+    /// In memory, by the system's account.
+    pub(super) resident: usize,
+    /// Of it, free pages that the allocator keeps.
+    pub(super) free: usize,
+    /// `maxmemory`.
+    pub(super) limit: usize,
+    /// The hot tier: filled, and as configured.
+    pub(super) hot: usize,
+    pub(super) hot_max: usize,
+    /// The block cache likewise.
+    pub(super) cache: usize,
+    pub(super) cache_max: usize,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Verdict {
+    /// The hot tier's budget from now on.
+    pub(super) hot: usize,
+    /// The block cache's.
+    pub(super) cache: usize,
+    /// The allocator must give its free pages back.
+    pub(super) purge: bool,
+}
+
+/// See the head of the file.
+#[derive(Debug, Default)]
+pub(super) struct Governor {
+    /// Taken from the configured budgets of both together.
+    withheld: usize,
+    ticks_since_purge: u32,
+}
+
+impl Governor {
+    pub(super) fn step(&mut self, now: &Reading) -> Verdict {
+        let configured = now.hot_max + now.cache_max;
+        let aim = now.limit + (now.limit / SLACK_PART).max(SLACK_BYTES_MIN);
+        let withheld_max = configured - configured / FLOOR_PART;
+        let excess = now.resident.saturating_sub(aim);
+        self.withheld = self.withheld.min(withheld_max);
+        self.ticks_since_purge += 1;
+        let is_due = self.ticks_since_purge >= PURGE_TICKS || excess > now.limit / URGENT_PART;
+        let purge = excess > 0 && is_due && now.free >= PURGE_BYTES_MIN;
+        if purge {
+            self.ticks_since_purge = 0;
+        }
+        // What a purge brings, now or when it is due, need not be taken from anybody: it may be what was taken a moment ago.
+        let wanted = excess.saturating_sub(now.free);
+        if wanted > 0 {
+            // A budget that is not used up gives nothing when it is cut.
+            let filled = (now.hot + now.cache).min(configured - self.withheld);
+            self.withheld = (configured - filled + wanted).min(withheld_max);
+        } else if excess == 0 {
+            let room = aim - now.resident;
+            self.withheld -= self.withheld.min(room / 4).min(configured / GROWTH_PART);
+        }
+        let allowed = configured - self.withheld;
+        let hot = (allowed as u128 * now.hot_max as u128 / configured.max(1) as u128) as usize;
+        Verdict { hot, cache: allowed - hot, purge }
+    }
+}
+
+/// Governs until the server ends.
+pub(super) async fn govern(shared: Arc<Shared>) {
+    let mut governor = Governor::default();
+    loop {
+        tokio::time::sleep(Duration::from_millis(TICK_PERIOD_MS)).await;
+        let verdict = governor.step(&read(&shared));
+        let (hot, store) = (shared.node.keyspace.hot(), shared.node.keyspace.store());
+        if hot.budget_bytes() != verdict.hot {
+            hot.set_budget(verdict.hot);
+        }
+        while hot.shrink_step() {
+            tokio::task::yield_now().await;
+        }
+        let mut cache = store.block_cache_bytes().1;
+        while cache != verdict.cache {
+            cache = verdict.cache.max(cache.saturating_sub(CACHE_STEP_BYTES));
+            store.set_block_cache_budget(cache);
+            tokio::task::yield_now().await;
+        }
+        if verdict.purge && shared.pool.run(purge).await.is_none() {
+            return;
+        }
+    }
+}
+
+fn read(shared: &Shared) -> Reading {
+    let (config, keyspace) = (&shared.node.config, &shared.node.keyspace);
+    let allocated = Allocated::read();
+    Reading {
+        resident: resident_bytes() as usize,
+        free: allocated.resident.saturating_sub(allocated.active) as usize,
+        limit: usize::try_from(config.memory_bytes_max()).unwrap_or(usize::MAX),
+        hot: keyspace.hot().bytes(),
+        hot_max: config.hot_tier_bytes(),
+        cache: keyspace.store().block_cache_bytes().0,
+        cache_max: config.block_cache_bytes(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MB: usize = 1 << 20;
+
+    /// 1 GB: 500 MB for the hot tier, 250 for the block cache, both full.
+    fn full() -> Reading {
+        let (hot, cache) = (500 * MB, 250 * MB);
+        Reading { resident: 900 * MB, free: 0, limit: 1000 * MB, hot, hot_max: hot, cache, cache_max: cache }
+    }
+
+    fn obeyed(reading: &Reading, verdict: &Verdict) -> Reading {
+        let (hot, cache) = (reading.hot.min(verdict.hot), reading.cache.min(verdict.cache));
+        let freed = reading.hot - hot + reading.cache - cache;
+        let free = if verdict.purge { 0 } else { reading.free };
+        Reading { resident: reading.resident - freed - (reading.free - free), free, hot, cache, ..*reading }
+    }
+
+    #[test]
+    fn who_stays_inside_keeps_the_configured_budgets() {
+        let mut governor = Governor::default();
+        for resident in [0, 900 * MB, 1000 * MB, 1050 * MB] {
+            let verdict = governor.step(&Reading { resident, free: 100 * MB, ..full() });
+            assert_eq!(verdict, Verdict { hot: 500 * MB, cache: 250 * MB, purge: false });
+        }
+    }
+
+    #[test]
+    fn what_is_too_much_is_taken_from_both_in_one_step() {
+        let mut governor = Governor::default();
+        let reading = Reading { resident: 1350 * MB, ..full() };
+        let after = obeyed(&reading, &governor.step(&reading));
+        assert_eq!(after.resident, 1050 * MB);
+        assert_eq!((after.hot, after.cache), (300 * MB, 150 * MB));
+    }
+
+    #[test]
+    fn a_cache_that_is_not_full_gives_what_it_has() {
+        let mut governor = Governor::default();
+        let reading = Reading { resident: 1150 * MB, hot: 200 * MB, cache: 100 * MB, ..full() };
+        let verdict = governor.step(&reading);
+        assert_eq!(verdict.hot + verdict.cache, 200 * MB);
+    }
+
+    #[test]
+    fn free_pages_go_first_and_not_all_the_time() {
+        let mut governor = Governor { ticks_since_purge: PURGE_TICKS, ..Governor::default() };
+        let reading = Reading { resident: 1100 * MB, free: 60 * MB, ..full() };
+        let verdict = governor.step(&reading);
+        assert_eq!(verdict, Verdict { hot: 500 * MB, cache: 250 * MB, purge: true });
+        // The next tick finds free pages again: they will wait, and are not taken from the budgets either.
+        let verdict = governor.step(&reading);
+        assert_eq!(verdict, Verdict { hot: 500 * MB, cache: 250 * MB, purge: false });
+        let verdict = governor.step(&Reading { resident: 1110 * MB, free: 20 * MB, ..reading });
+        assert!(!verdict.purge && verdict.hot + verdict.cache == 710 * MB);
+        // Far too much is purged whenever it is.
+        assert!(governor.step(&Reading { resident: 1200 * MB, ..reading }).purge);
+    }
+
+    #[test]
+    fn something_always_stays_and_all_of_it_comes_back() {
+        let mut governor = Governor::default();
+        let flood = Reading { resident: 5000 * MB, ..full() };
+        let least = governor.step(&flood);
+        assert_eq!(least.hot + least.cache, 750 * MB / FLOOR_PART);
+        let mut reading = Reading { hot: least.hot, cache: least.cache, resident: 500 * MB, ..full() };
+        let mut steps = 0;
+        loop {
+            let verdict = governor.step(&reading);
+            assert!(
+                verdict.hot >= reading.hot && verdict.hot - reading.hot <= 500 * MB / 32,
+                "in small steps"
+            );
+            reading = Reading { hot: verdict.hot, cache: verdict.cache, ..reading };
+            steps += 1;
+            if (verdict.hot, verdict.cache) == (500 * MB, 250 * MB) {
+                break;
+            }
+            assert!(steps < 100, "it stays at {verdict:?}");
+        }
+        assert!(steps > 10, "a load that comes and goes would empty the tiers each time");
+    }
+
+    #[test]
+    fn what_comes_back_does_not_exceed_the_limit_again() {
+        let mut governor = Governor::default();
+        let reading = Reading { resident: 1350 * MB, ..full() };
+        let mut reading = obeyed(&reading, &governor.step(&reading));
+        for _ in 0..100 {
+            let verdict = governor.step(&reading);
+            // It is filled at once.
+            let grown = verdict.hot + verdict.cache - reading.hot - reading.cache;
+            let resident = reading.resident + grown;
+            assert!(resident <= 1050 * MB);
+            reading = Reading { hot: verdict.hot, cache: verdict.cache, resident, ..reading };
+        }
+    }
+
+    #[test]
+    fn a_smaller_configuration_is_followed_at_once() {
+        let mut governor = Governor::default();
+        let reading = Reading { resident: 1800 * MB, ..full() };
+        governor.step(&reading);
+        let small =
+            Reading { hot_max: 50 * MB, cache_max: 25 * MB, resident: 80 * MB, limit: 100 * MB, ..full() };
+        let verdict = governor.step(&small);
+        assert!(verdict.hot <= 50 * MB && verdict.cache <= 25 * MB);
+    }
+}
