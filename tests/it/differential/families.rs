@@ -192,7 +192,6 @@ const STREAMS: &[Entry] = &[
     (3, "XGROUP CREATE <stream> <group> {<id>|$|0} [MKSTREAM] [ENTRIESREAD <index>]", Exact),
     (1, "XGROUP SETID <stream> <group> {<id>|$|0} [ENTRIESREAD <index>]", Exact),
     (1, "XGROUP {CREATECONSUMER|DELCONSUMER} <stream> <group> <consumer>", Exact),
-    (1, "XGROUP DESTROY <stream> <group>", Exact),
     (12, "XREADGROUP GROUP <group> <consumer> [COUNT <count>] [NOACK] STREAMS <stream> {>|>|>|<id>}", Exact),
     (2, "XREADGROUP GROUP <group> <consumer> [COUNT <count>] STREAMS <stream> <stream> > >", Exact),
     (6, "XACK <stream> <group> (<id>)+", Exact),
