@@ -94,8 +94,11 @@ fn measure(subject: &mut dyn Subject, trace: &mut dyn FnMut(u64) -> u64) -> f64 
     hits as f64 * 100.0 / counted as f64
 }
 
+/// What is done with a trace, which gives the key of each step.
+type Work<'w> = dyn FnMut(&mut dyn FnMut(u64) -> u64) -> f64 + 'w;
+
 /// A trace by its name; the same for every subject.
-fn with_trace(name: &str, theta: f64, work: &mut dyn FnMut(&mut dyn FnMut(u64) -> u64) -> f64) -> f64 {
+fn with_trace(name: &str, theta: f64, work: &mut Work<'_>) -> f64 {
     let counters = Counters::default();
     let mut picker = Picker::new(Pattern::Zipf { theta, scrambled: true }, KEYS, &counters);
     let mut rng = Rng::new(7);

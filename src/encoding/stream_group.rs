@@ -279,7 +279,7 @@ mod tests {
         let pending = PendingRow { delivered_at_ms: 1, deliveries: 2, consumer: b"c" };
         assert_eq!(pending.encode(), b"\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x02c");
         assert_eq!(PendingRow::decode(&pending.encode()), Ok(pending));
-        assert!(PendingRow::decode(&[0; 15]).is_err() && GroupRow::decode(&[0; 83]).is_err());
+        assert!(PendingRow::decode(&[0; 15]).is_err() && GroupRow::decode(&[0; 79]).is_err());
         assert!(ConsumerRow::decode(&[0; 27]).is_err());
     }
 }
