@@ -224,7 +224,7 @@ impl Subject {
                 }
                 Err(Pause::Stall) => std::thread::yield_now(),
                 // A file that has just been flushed: its filter is read once.
-                Err(Pause::Cold) => dry(&self.node, &request),
+                Err(Pause::Cold(_)) => dry(&self.node, &request),
                 Err(_) => panic!("{} left the hot path", entry.name),
             }
         }

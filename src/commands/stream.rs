@@ -32,7 +32,7 @@ pub const COMMANDS: &[Command] = &family([
         .keys(&[KeySpec::rw(1).update()])
         .group(Group::Stream)
         .since("5.0.0")
-        .complexity("O(N), N the ids")
+        .complexity("O(1) for each id")
         .summary("Marks messages of a group as done.")
         .syntax("key@0 group id..."),
     Command::new("xackdel", xackdel)
@@ -41,7 +41,7 @@ pub const COMMANDS: &[Command] = &family([
         .keys(&[KeySpec::rw(1).update().delete()])
         .group(Group::Stream)
         .since("8.2.0")
-        .complexity("O(N), N the ids")
+        .complexity("O(1) for each id")
         .summary("Marks messages of a group as done and removes them.")
         .syntax("key@0 group [condition<KEEPREF | DELREF | ACKED>] IDS ids(numids:int id...)"),
     Command::new("xadd", xadd)
@@ -65,7 +65,7 @@ pub const COMMANDS: &[Command] = &family([
         .group(Group::Stream)
         .tips(&["nondeterministic_output"])
         .since("6.2.0")
-        .complexity("O(N), N the count")
+        .complexity("O(1) if the count is small")
         .summary("Takes over messages that another consumer left lying, going step by step.")
         .syntax("key@0 group consumer min-idle-time start [COUNT count:int] [JUSTID]"),
     Command::new("xclaim", xclaim)
@@ -87,7 +87,7 @@ pub const COMMANDS: &[Command] = &family([
         .keys(&[KeySpec::rw(1).delete()])
         .group(Group::Stream)
         .since("5.0.0")
-        .complexity("O(N), N the ids")
+        .complexity("O(1) for each id")
         .summary("Removes messages of a stream.")
         .syntax("key@0 id..."),
     Command::new("xdelex", xdelex)
@@ -96,7 +96,7 @@ pub const COMMANDS: &[Command] = &family([
         .keys(&[KeySpec::rw(1).delete()])
         .group(Group::Stream)
         .since("8.2.0")
-        .complexity("O(N), N the ids")
+        .complexity("O(1) for each id")
         .summary("Removes messages of a stream, with a choice of what groups keep.")
         .syntax("key@0 [condition<KEEPREF | DELREF | ACKED>] IDS ids(numids:int id...)"),
     Command::container("xgroup", XGROUP_SUBCOMMANDS)
@@ -311,6 +311,10 @@ fn xadd(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
         return fail("ERR Elements are too large to be stored");
     }
     stream.add(&mut call.txn, &key, id, words.iter())?;
+    if stream.extra().entries_added == 1 {
+        // Its key is told of before what is in it.
+        stream.save(&mut call.txn, &key)?;
+    }
     write_id(reply, id);
     call.txn.note(Events::STREAM, "xadd", &key);
     if let Some(trim) = &wanted.trim

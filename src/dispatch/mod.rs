@@ -4,6 +4,7 @@
 //! touches nothing else. `run` takes a request through the gates, the locks, the handler and the commit. `table` finds commands
 //! by name. `node` is what all connections of a server share, `running` its long scripts.
 
+pub mod ahead;
 pub mod apart;
 pub mod docs;
 pub mod group;

@@ -17,8 +17,8 @@ use super::{Call, keyspec::KeyAccess};
 use crate::base::random::Rng;
 use crate::encoding::row::Position;
 use crate::keyspace::{
-    Committed, Error, Foresight, Holder, Indexing, LockPlan, Mode, Outcome, RunIdentity, Scratch, Stop,
-    StripeId, TimeoutReply, Txn, Wait, Writer,
+    ColdRow, Committed, Error, Foresight, Holder, Indexing, LockPlan, Mode, Outcome, RunIdentity, Scratch,
+    Stop, StripeId, TimeoutReply, Txn, Wait, Writer,
 };
 use crate::resp::{Args, Reply};
 use crate::session::{Effect, Session};
@@ -32,8 +32,8 @@ const HEAVY_ATTEMPTS_MAX: u32 = 3;
 
 /// What stands in the way of a run.
 pub enum Pause {
-    /// A row is on disk: warm it and try again.
-    Cold,
+    /// A row is on disk: warm it and try again. It is named if it was one row that was asked for.
+    Cold(Option<ColdRow>),
     /// Too much for a worker: run it on the pool.
     Heavy,
     /// Somebody holds this stripe, or has the turn on it.
@@ -228,13 +228,14 @@ fn run_in_group(
             Ok(Ran { sequence, effects, failed, epoch, pending, urgent, ..Ran::default() })
         }
         Err(stop) => {
+            let cold = group.scratch.take_cold();
             group.take_back(keyspace, &taken, &since);
             // An error, too, tells what the keys are.
             let tells = matches!(stop, Stop::Error(_));
             if tells {
                 group.show(&node.monitors, line_of(node, request));
             }
-            let mut ran = stopped(node, request, stop, out, start)?;
+            let mut ran = stopped(node, request, stop, cold, out, start)?;
             if tells {
                 (ran.sequence, ran.epoch, ran.pending) = (taken.sequence, epoch, taken.overlaps);
             }
@@ -248,12 +249,13 @@ fn stopped(
     node: &Node,
     request: &Request<'_>,
     stop: Stop,
+    cold: Option<ColdRow>,
     out: &mut Vec<u8>,
     start: usize,
 ) -> Result<Ran, Pause> {
     out.truncate(start);
     match stop {
-        Stop::Cold => Err(Pause::Cold),
+        Stop::Cold => Err(Pause::Cold(cold)),
         Stop::Heavy => Err(Pause::Heavy),
         Stop::Stall | Stop::Conflict => Err(Pause::Stall),
         Stop::Wait(wait) => Err(enlist(node, request, wait)),
@@ -307,7 +309,7 @@ pub fn attempt(
         Err(stop) => {
             // An error, too, tells what the keys are.
             let tells = matches!(stop, Stop::Error(_));
-            let mut ran = stopped(node, request, stop, out, start)?;
+            let mut ran = stopped(node, request, stop, bench.scratch.take_cold(), out, start)?;
             if tells {
                 node.monitors.show(line_of(node, request));
                 (ran.sequence, ran.epoch) = (sequence, epoch);
@@ -406,10 +408,6 @@ fn run_handler(
     let txn = node.keyspace.begin(view, mode, request.run, scratch);
     let mut finished = call_handler(node, request, txn, out)?;
     let wait = finished.call.wait.take();
-    if wait.is_some() {
-        // It is shown when it is put into the queues.
-        finished.call.shown.clear();
-    }
     let ran = commit(finished, out)?;
     wait.map_or(Ok(ran), |wait| Err(Stop::Wait(wait)))
 }
@@ -459,7 +457,7 @@ fn call_handler<'c>(
     match catch_unwind(AssertUnwindSafe(|| handler(&mut call, &mut reply))) {
         Ok(outcome) => {
             outcome?;
-            if request.waiter.is_none() {
+            if request.waiter.is_none() && call.wait.is_none() {
                 call.show_after(request.entry);
             }
             Ok(Finished { call, start })
@@ -470,8 +468,13 @@ fn call_handler<'c>(
     }
 }
 
-/// Whether a request would find something cold: a dry run in memory only, without locks, on the worker.
-pub fn probe(node: &Node, bench: &mut Bench, request: &Request<'_>, out: &mut Vec<u8>) -> bool {
+/// What a request would find cold: a dry run in memory only, without locks, on the worker.
+pub fn probe(
+    node: &Node,
+    bench: &mut Bench,
+    request: &Request<'_>,
+    out: &mut Vec<u8>,
+) -> Option<Option<ColdRow>> {
     let start = out.len();
     let cold = with_db(node, |db| {
         let view = db.newest(Tier::Memory);
@@ -479,7 +482,7 @@ pub fn probe(node: &Node, bench: &mut Bench, request: &Request<'_>, out: &mut Ve
         matches!(call_handler(node, request, txn, out), Err(Stop::Cold))
     });
     out.truncate(start);
-    cold.unwrap_or(false)
+    cold.unwrap_or(false).then(|| bench.scratch.take_cold())
 }
 
 /// Runs a request on the pool for nothing but to bring the rows it reads into the block cache.

@@ -31,8 +31,10 @@ pub(super) struct Lfu {
 }
 
 impl Lfu {
-    /// The state of a new row.
-    pub(super) const NEW: u8 = COUNTER_INIT;
+    /// The state of a new row: if a use is still to come that is not to count, it raises the counter to where it begins.
+    pub(super) fn new_state(source: Source) -> u8 {
+        if source == Source::Ahead { COUNTER_INIT - 1 } else { COUNTER_INIT }
+    }
 
     pub(super) fn new(log_factor: u32, decay_minutes: u32, seed: u64) -> Lfu {
         Lfu { pool: Vec::new(), rng: Rng::new(seed), log_factor, decay_minutes }

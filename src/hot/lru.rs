@@ -16,6 +16,8 @@ use super::table::{Slot, Table};
 const USES_MASK: u8 = 0b11;
 const PROTECTED: u8 = 0b100;
 const WRITTEN: u8 = 0b1000;
+/// The read that the row was put in for is still to come.
+const AWAITED: u8 = 0b1_0000;
 
 /// Protected leaves one part in this many to probation.
 const PROBATION_PART: usize = 5;
@@ -46,12 +48,16 @@ impl Lru {
     }
 
     /// The state of a new row.
-    pub(super) const NEW: u8 = 0;
+    pub(super) fn new_state(source: Source) -> u8 {
+        if source == Source::Ahead { AWAITED } else { 0 }
+    }
 
     /// Counts a read. A row that has its full count is not written to again within the second: its cache line stays clean.
     pub(super) fn read(slot: &mut Slot, now_s: u32) {
         let state = slot.state();
-        if state & USES_MASK < USES_MASK {
+        if state & AWAITED != 0 {
+            slot.set_state(state & !AWAITED);
+        } else if state & USES_MASK < USES_MASK {
             slot.set_state(state + 1);
         }
         if slot.used_s != now_s {
@@ -132,7 +138,7 @@ impl Lru {
                 slot.set_state(PROTECTED);
                 self.protected_bytes += slot.charge();
             } else {
-                slot.set_state(Lru::NEW);
+                slot.set_state(0);
             }
         });
     }
@@ -176,7 +182,16 @@ mod tests {
         }
 
         fn insert(&mut self, key: u8) {
-            self.table.insert(&Probe { hash: u64::from(key), name: (&[key]).into() }, None, 0, Lru::NEW);
+            self.insert_from(key, Source::Fill);
+        }
+
+        fn insert_from(&mut self, key: u8, source: Source) {
+            self.table.insert(
+                &Probe { hash: u64::from(key), name: (&[key]).into() },
+                None,
+                0,
+                Lru::new_state(source),
+            );
         }
 
         fn read(&mut self, key: u8) {
@@ -210,6 +225,15 @@ mod tests {
         assert!(rows.evict());
         assert!(!rows.evict());
         assert_eq!((rows.table.bytes(), rows.lru.protected_bytes), (0, 0));
+    }
+
+    #[test]
+    fn the_read_a_row_was_put_in_for_does_not_count() {
+        let mut rows = Rows::for_rows(10);
+        (0..2).for_each(|key| rows.insert_from(key, Source::Ahead));
+        [0, 1, 1].into_iter().for_each(|key| rows.read(key));
+        assert!(rows.evict());
+        assert_eq!(rows.held(), [1]);
     }
 
     #[test]

@@ -71,6 +71,8 @@ pub enum Source {
     Write,
     /// A read that missed: never renews a row that is here.
     Fill,
+    /// The same, put in for a read that will be repeated at once and find it: the first hit does not count as a use.
+    Ahead,
 }
 
 /// What the tier knows of a key.
@@ -144,6 +146,8 @@ pub struct HotTier {
     stretches: Stretches,
     /// What is kept back from the rows for the helpers.
     helper_bytes: AtomicUsize,
+    /// In steps of so many bytes; 0 before it was first worked out.
+    helper_step: AtomicUsize,
     settings: Mutex<Settings>,
 }
 
@@ -173,6 +177,7 @@ impl HotTier {
             ranks: Ranks::new(budget_bytes),
             stretches: Stretches::new(budget_bytes),
             helper_bytes: AtomicUsize::new(0),
+            helper_step: AtomicUsize::new(0),
             settings: Mutex::new(Settings { budget_bytes, policy }),
         }
     }
@@ -260,6 +265,7 @@ impl HotTier {
         let step = (settings.budget_bytes / HELPER_STEPS).max(1);
         let helper_bytes = self.helpers_take().next_multiple_of(step);
         self.helper_bytes.store(helper_bytes, Ordering::Relaxed);
+        self.helper_step.store(step, Ordering::Relaxed);
         let used = self.mask.load(Ordering::Relaxed) + 1;
         for shard in &self.shards {
             shard.0.lock().set_share(settings.budget_bytes.saturating_sub(helper_bytes) / used);
@@ -302,10 +308,11 @@ impl HotTier {
     }
 
     /// Gives the rows less or more room when what the helpers take has changed much: the step is small beside the budget, and the
-    /// shares need not follow every byte.
+    /// shares need not follow every byte. It takes every shard's lock, so a first step once kept back stays.
     fn follow_helpers(&self) {
         let (shared_out, bytes) = (self.helper_bytes.load(Ordering::Relaxed), self.helpers_take());
-        if bytes > shared_out || bytes * 2 < shared_out {
+        let step = self.helper_step.load(Ordering::Relaxed);
+        if bytes > shared_out || (shared_out > step && bytes * 2 < shared_out) {
             self.share_out(&self.settings.lock());
         }
     }

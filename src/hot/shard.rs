@@ -105,8 +105,8 @@ impl Shard {
         }
         self.make_room(charge, charge, now_s);
         let state = match self.order {
-            Order::Lru(_) => Lru::NEW,
-            Order::Lfu(_) => Lfu::NEW,
+            Order::Lru(_) => Lru::new_state(source),
+            Order::Lfu(_) => Lfu::new_state(source),
         };
         self.table.insert(probe, value, now_s, state);
         self.stats.insertions += 1;

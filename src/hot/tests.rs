@@ -1,6 +1,8 @@
 //! Tests of the whole tier: the budget, a model, hit ratios on seeded traces, live settings, threads.
 
-use super::{FEW_SHARDS, HotTier, Lookup, Policy, RowValue, Source, Stats};
+use super::ranks::Name;
+use super::stretches::{Block, Suffix};
+use super::{FEW_SHARDS, HELPER_STEPS, HotTier, Lookup, Policy, RowValue, Source, Stats};
 use crate::base::clock::Clock;
 use crate::base::random::Rng;
 use std::collections::BTreeMap;
@@ -519,4 +521,22 @@ fn write_and_read_back(tier: &HotTier, thread: u8) {
             },
         }
     }
+}
+
+#[test]
+fn small_helpers_cost_the_rows_one_step_and_no_further_sharing_out() {
+    let tier = HotTier::seeded(64 << 20, Policy::Lru, Clock::manual(1_000_000), [1, 2, 3, 4]);
+    let name = Name::from_slice(b"a collection");
+    let mut block = Block::starting_at(Suffix::new());
+    block.push(b"key", b"value");
+    block.set_to(None);
+    tier.fill_stretch(&name, [block]);
+    let kept_back = tier.helper_bytes.load(Ordering::Relaxed);
+    assert_eq!(kept_back, (64 << 20) / HELPER_STEPS);
+    // Whoever shares out anew writes this over.
+    tier.helper_bytes.store(kept_back - 1, Ordering::Relaxed);
+    for number in 0..100u8 {
+        assert!(tier.change_stretch(&name, &[b'k', number], Some(b"value")));
+    }
+    assert_eq!(tier.helper_bytes.load(Ordering::Relaxed), kept_back - 1);
 }

@@ -7,6 +7,7 @@
 use super::building::Intent;
 use super::databases::Writer;
 use super::events::Note;
+use super::filling::ColdRow;
 use super::gathering::Gathering;
 use super::overlay::{Mark, Overlay};
 use super::ranks::Indexing;
@@ -57,6 +58,8 @@ pub struct Scratch {
     pub(super) noted: LockPlan,
     /// A script has used a key that it had not declared.
     pub(super) reached: bool,
+    /// The row on disk that has ended the last run, if it was one row.
+    pub(super) cold: Option<ColdRow>,
     /// Room for building values. Free to use between two calls of the transaction.
     pub buffer: Vec<u8>,
     /// What becomes of a question for a rank that no index answers. Stays from run to run.
@@ -114,6 +117,11 @@ impl Scratch {
         if self.buffer.capacity() > 1 << 20 {
             self.buffer = Vec::new();
         }
+    }
+
+    /// The row on disk that has ended the last run, if it was one row; it is taken out.
+    pub fn take_cold(&mut self) -> Option<ColdRow> {
+        self.cold.take()
     }
 
     /// Where things stand.

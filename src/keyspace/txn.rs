@@ -17,6 +17,7 @@ use super::Keyspace;
 use super::databases::{Database, DatabaseMap};
 use super::error::{Error, Outcome, Stop};
 use super::events::Events;
+use super::filling::ColdRow;
 use super::libraries::Libraries;
 use super::scratch::{KeyState, Savepoint, Scratch};
 use super::stretches::Stretch;
@@ -26,7 +27,7 @@ use crate::encoding::Family;
 use crate::encoding::head::{Body, DataType, Expiry, Head, Spread};
 use crate::encoding::row::{HEAD_PREFIX_LEN, Namespace, Place, Position, RowKey, Version, head_row};
 use crate::hot::{Lookup, RowValue, Source};
-use crate::store::{Direction, View};
+use crate::store::{Direction, ReadError, View};
 use arc_swap::Guard;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -232,6 +233,7 @@ impl<'k> Txn<'k> {
         scratch: &'k mut Scratch,
     ) -> Txn<'k> {
         scratch.command += 1;
+        scratch.cold = None;
         let databases = keyspace.databases.load();
         let (remapped, flushed) = (Vec::new(), Vec::new());
         let run = run.clone();
@@ -421,7 +423,11 @@ impl<'k> Txn<'k> {
             Lookup::Absent => return Ok(None),
             Lookup::Miss => {}
         }
-        let value = self.view.get(family, row)?;
+        let value = self.view.get(family, row).inspect_err(|error| {
+            if let ReadError::Cold = error {
+                self.scratch.cold = Some(ColdRow { family, row: RowKey::from_slice(row) });
+            }
+        })?;
         if self.mode == Mode::Worker {
             self.keyspace.figures.count_memory_hit();
         }

@@ -10,7 +10,7 @@
 //! same measurement without a server. Nothing here knows how Tuff works: it imports `base` only.
 
 mod connection;
-mod keys;
+pub mod keys;
 pub mod limit;
 mod mix;
 pub mod options;

@@ -242,7 +242,7 @@ impl Connection {
                 }
                 Ok(Decoded::Empty { consumed }) => self.advance(consumed),
                 Ok(Decoded::Complete { consumed }) => {
-                    self.look_ahead(consumed, &limits);
+                    self.foresee(consumed, &limits);
                     let step = self.run_decoded(consumed);
                     match step {
                         Step::Again => {}
@@ -270,7 +270,7 @@ impl Connection {
     }
 
     /// Before a request is run: asks for what those behind it will touch, if that has not been done.
-    fn look_ahead(&mut self, consumed: usize, limits: &Limits) {
+    fn foresee(&mut self, consumed: usize, limits: &Limits) {
         let behind = &self.input[self.ahead + consumed..];
         if self.foreseen > 0 {
             self.foreseen -= 1;

@@ -2,7 +2,7 @@
 //!
 //! `Server::start` opens the data folder, starts the workers and the background, and accepts connections on a thread of its own.
 //! Read in this order: `worker`, `placement`, `connection` (the life of a connection), `pause` (runs that cannot go on), `effects`, then
-//! `pool`, `sync` (the WAL thread), `housekeeping`, `governor` (memory), `save`.
+//! `pool`, `readers`, `sync` (the WAL thread), `housekeeping`, `governor` (memory), `save`.
 
 mod accept;
 mod client_pause;
@@ -20,6 +20,7 @@ mod pause;
 mod pidfile;
 mod placement;
 mod pool;
+mod readers;
 mod retune;
 mod save;
 mod shown;
@@ -40,6 +41,7 @@ use crate::store::{Store, StoreOptions};
 use metronome::Metronome;
 use placement::Placement;
 use pool::Pool;
+use readers::Readers;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -54,6 +56,7 @@ const GOODBYE: Duration = Duration::from_secs(2);
 pub(crate) struct Shared {
     pub(crate) node: Arc<Node>,
     pub(crate) pool: Pool,
+    readers: Readers,
     pub(crate) sync: Arc<WalSync>,
     placement: Placement,
     metronome: Metronome,
@@ -132,6 +135,7 @@ impl Server {
         let shared = Arc::new(Shared {
             placement: Placement::new(node.workers, first_workers),
             metronome: Metronome::new(node.workers),
+            readers: Readers::new(Arc::clone(&node), config.pool_threads()),
             node,
             pool,
             sync,
@@ -228,6 +232,7 @@ impl Server {
         }
         self.runtime.shutdown_background();
         self.shared.pool.end();
+        self.shared.readers.end();
         let closed = node.keyspace.store().close();
         // The workers end when their last connection does; a stuck one does not keep the server from closing its database.
         self.workers.retain(|worker| !worker.is_finished());

@@ -5,11 +5,13 @@
 use super::Shared;
 use super::connection::{Connection, pause_for};
 use super::messages::filled;
+use crate::dispatch::ahead;
 use crate::dispatch::run::{self, Pause, Ran, Request, Runner};
 use crate::dispatch::spec::Flag;
+use crate::encoding::Family;
 use crate::encoding::row::{RowKey, split_head_row};
-use crate::keyspace::{RunIdentity, StripeId, Wait};
-use crate::resp::{Decoded, Decoder, Limits, OwnedArgs, Reply};
+use crate::keyspace::{ColdRow, RunIdentity, StripeId, Wait};
+use crate::resp::{Args, Decoded, Decoder, Limits, OwnedArgs, Reply};
 use crate::session::Session;
 use crate::waiters::{State, Waiter};
 use std::io;
@@ -25,6 +27,8 @@ const CONFLICTS_MAX: u32 = 3;
 /// Later requests of a burst looked at when one is cold, and their bytes.
 const AHEAD_MAX: usize = 64;
 const AHEAD_BYTES_MAX: usize = 1 << 20;
+/// Rows read for a burst at once.
+const WARMED_ROWS_MAX: usize = 256;
 /// The longest pause between two tries of a stalled write.
 const STALL_PAUSE_MAX: Duration = Duration::from_millis(50);
 
@@ -118,11 +122,11 @@ impl Connection {
         let reaches = shared.node.table.entries()[command].spec.flags.has(Flag::Reaches);
         let ended = loop {
             pause = match pause {
-                Pause::Cold if cold_rounds == COLD_ROUNDS_MAX => Pause::Heavy,
-                Pause::Cold => {
+                Pause::Cold(_) if cold_rounds == COLD_ROUNDS_MAX => Pause::Heavy,
+                Pause::Cold(row) => {
                     cold_rounds += 1;
                     figures.count_cold_run();
-                    self.warm(&held, cold_rounds == 1).await;
+                    self.warm(&held, row, cold_rounds == 1).await;
                     match self.again(&mut held) {
                         Ok(ran) => break Some(ran),
                         Err(pause) => pause,
@@ -256,14 +260,38 @@ impl Connection {
         }
     }
 
-    /// Brings the rows of a cold command into the block cache, and those of cold commands behind it in the burst.
-    async fn warm(&mut self, held: &Held, look_ahead: bool) {
-        let mut jobs = vec![self.start_dry(held.job())];
-        if look_ahead {
-            for args in self.requests_ahead() {
-                if let Some(ahead) = self.cold_ahead(args) {
-                    jobs.push(self.start_dry(ahead));
-                }
+    /// Brings the rows of a cold command into memory, and in the first round those of cold commands behind it in the burst.
+    ///
+    /// Head rows are read by the readers and put into the hot tier. Whatever else a run reads, a dry run on the pool brings into the
+    /// block cache; so does it with everything that is still cold after the first round.
+    async fn warm(&mut self, held: &Held, row: Option<ColdRow>, is_first: bool) {
+        let (mut rows, mut jobs) = (Vec::new(), Vec::new());
+        match row.filter(|row| is_first && row.family == Family::Keys) {
+            Some(row) => {
+                rows.push(row);
+                let entry = &self.shared.node.table.entries()[held.job.command];
+                let args = held.job.args.args();
+                ahead::missing_heads(
+                    &self.shared.node,
+                    &self.session,
+                    entry,
+                    args,
+                    &mut rows,
+                    WARMED_ROWS_MAX,
+                );
+            }
+            None => jobs.push(self.start_dry(held.job())),
+        }
+        if is_first {
+            self.look_ahead(&mut rows, &mut jobs);
+        }
+        // Who must leave no trace in the hot tier is served from the block cache.
+        let into_hot_tier = !self.session.no_touch;
+        if let Some(burst) = self.shared.readers.read(rows) {
+            let found = burst.finish().await;
+            if into_hot_tier {
+                let found = found.iter().map(|(cold, found)| (*cold, found));
+                self.shared.node.keyspace.fill(self.worker + 1, found);
             }
         }
         for job in jobs {
@@ -278,37 +306,59 @@ impl Connection {
         self.shared.pool.start(move || run::dry(&shared.node, &job.request(&shared)))
     }
 
-    /// The whole requests behind the present one, a bounded number.
-    fn requests_ahead(&self) -> Vec<OwnedArgs> {
+    /// What the whole requests behind the present one will find cold, of a bounded number of them.
+    fn look_ahead(&mut self, rows: &mut Vec<ColdRow>, jobs: &mut Vec<tokio::task::JoinHandle<()>>) {
         let limits = Limits { bulk_len_max: self.shared.node.config.bulk_len_max(), authenticated: true };
-        let mut requests = Vec::new();
-        let mut rest: &[u8] = &self.input[..self.input.len().min(AHEAD_BYTES_MAX)];
-        while requests.len() < AHEAD_MAX && !rest.is_empty() {
-            let mut decoder = Decoder::new();
+        let input = std::mem::take(&mut self.input);
+        let mut rest: &[u8] = &input[..input.len().min(AHEAD_BYTES_MAX)];
+        let (mut decoder, mut requests) = (Decoder::new(), 0);
+        while requests < AHEAD_MAX && !rest.is_empty() {
             match decoder.decode(rest, &limits) {
                 Ok(Decoded::Complete { consumed }) => {
-                    requests.push(OwnedArgs::from_args(decoder.args(rest)));
+                    requests += 1;
+                    self.look_at(decoder.args(rest), rows, jobs);
                     rest = &rest[consumed..];
                 }
                 Ok(Decoded::Empty { consumed }) => rest = &rest[consumed..],
                 _ => break,
             }
+            decoder.reset();
         }
-        requests
+        self.input = input;
     }
 
-    fn cold_ahead(&mut self, args: OwnedArgs) -> Option<Job> {
+    fn look_at(
+        &mut self,
+        args: Args<'_>,
+        rows: &mut Vec<ColdRow>,
+        jobs: &mut Vec<tokio::task::JoinHandle<()>>,
+    ) {
         let shared = Arc::clone(&self.shared);
-        let entry = shared.node.table.find(args.args()).ok()?;
+        let Ok(entry) = shared.node.table.find(args) else { return };
         if !entry.spec.has_keys() || entry.spec.flags.has(Flag::Blocking) {
-            return None;
+            return;
         }
+        let before = rows.len();
+        ahead::missing_heads(&shared.node, &self.session, entry, args, rows, WARMED_ROWS_MAX);
+        if rows.len() > before || rows.len() >= WARMED_ROWS_MAX {
+            return;
+        }
+        // Its heads are in the hot tier or on their way; other rows it may want show only when it runs.
         let run = run::identify(shared.node.clock.now_us(), &mut self.rng);
-        let job =
-            Job { command: entry.index, args, run, session: self.session.clone(), alone: false, fed: None };
-        let cold =
-            run::probe(&shared.node, &mut self.bench.borrow_mut(), &job.request(&shared), &mut self.output);
-        cold.then_some(job)
+        let request = Request { session: &self.session, entry, args, run: &run, waiter: None };
+        let cold = run::probe(&shared.node, &mut self.bench.borrow_mut(), &request, &mut self.output);
+        let is_on_its_way = |cold: &ColdRow| rows.iter().any(|row| row == cold);
+        if cold.is_some_and(|row| !row.as_ref().is_some_and(is_on_its_way)) {
+            let (args, session) = (OwnedArgs::from_args(args), self.session.clone());
+            jobs.push(self.start_dry(Job {
+                command: entry.index,
+                args,
+                run,
+                session,
+                alone: false,
+                fed: None,
+            }));
+        }
     }
 
     /// Waits until the command's turn comes, its time is up, it is unblocked, or the client goes.

@@ -50,6 +50,10 @@ impl Faults {
         self.disk_reads.load(Ordering::Relaxed)
     }
 
+    pub(super) fn delays_reads(&self) -> bool {
+        self.read_delay_us.load(Ordering::Relaxed) > 0
+    }
+
     pub(super) fn on_disk_read(&self) {
         self.disk_reads.fetch_add(1, Ordering::Relaxed);
         let delay_us = self.read_delay_us.load(Ordering::Relaxed);

@@ -110,6 +110,19 @@ impl Db {
         value.map(|value| value.is_some()).map_err(|error| ReadError::Failed(error.into_string()))
     }
 
+    /// Reads the newest state of a row that is probably not in memory, and a sequence: every commit up to it has been seen.
+    /// Its block goes into the block cache: a read that keeps nothing would not keep the file's index and filter either.
+    #[expect(clippy::type_complexity, reason = "a row and its sequence")]
+    pub fn read_cold(&self, family: Family, row: &[u8]) -> Result<(Option<Arc<[u8]>>, u64), ReadError> {
+        let sequence = self.latest_sequence();
+        let view = self.newest(Tier::Disk);
+        if self.faults.delays_reads() {
+            // Slowly, as a test wants it, but only if it really is on disk.
+            return Ok((view.get(family, row)?, sequence));
+        }
+        Ok((view.get_with(family, row, &self.disk_read)?, sequence))
+    }
+
     /// The sequence of the newest row.
     pub fn latest_sequence(&self) -> u64 {
         self.db.latest_sequence_number()

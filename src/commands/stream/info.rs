@@ -4,7 +4,7 @@ use super::group::no_group_of_key;
 use super::{write_entry, write_id};
 use crate::base::number::parse_i64;
 use crate::dispatch::{Call, docs};
-use crate::keyspace::{Direction, Error, Outcome, fail};
+use crate::keyspace::{Direction, Error, Outcome};
 use crate::resp::Reply;
 use crate::types::stream::groups::{self, Group, OpenGroup};
 use crate::types::stream::{self, Entry, Id, Stream, edge, node_count};
@@ -31,7 +31,10 @@ fn parse_full(call: &Call<'_>) -> Outcome<Option<u64>> {
             let count = parse_i64(options.at(2)).ok_or(Error::NotInteger)?;
             Ok(Some(u64::try_from(count).unwrap_or(FULL_COUNT)))
         }
-        _ => fail("ERR unknown subcommand or wrong number of arguments for 'stream'. Try XINFO HELP."),
+        _ => {
+            let before = "ERR unknown subcommand or wrong number of arguments for '";
+            Err(Error::quoting(before, call.args.at(1), "'. Try XINFO HELP.").into())
+        }
     }
 }
 

@@ -180,10 +180,10 @@ pub(super) fn parse_trim(args: Args<'_>, node_entries_max: i64) -> Outcome<Trim>
             None => return Err(Error::Syntax.into()),
         }
     }
-    match options.finish(node_entries_max)? {
-        Some(trim) => Ok(trim),
-        None => fail("ERR syntax error, XTRIM must be called with a trimming strategy"),
+    if options.threshold.is_none() && options.limit.is_none_or(|limit| limit == 0) {
+        return fail("ERR syntax error, XTRIM must be called with a trimming strategy");
     }
+    options.finish(node_entries_max)?.ok_or_else(|| Error::Syntax.into())
 }
 
 /// The trim options read so far.

@@ -200,7 +200,12 @@ pub(super) fn xread(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
 
 /// Writes a stream's name and what came behind an id, if there is any. True if so.
 fn read_source(call: &mut Call<'_>, reply: &mut Reply<'_>, key_at: usize, source: &Source) -> Outcome<bool> {
-    let Some(stream) = &source.stream else { return Ok(false) };
+    let Some(stream) = &source.stream else {
+        // As Redis does, which counts and tells a missing key twice.
+        let key = call.key(key_at);
+        stream::load(&mut call.txn, &key)?;
+        return Ok(false);
+    };
     let Some(from) = source.behind.next() else { return Ok(false) };
     if stream.is_empty() || from > stream.last_id() {
         return Ok(false);
