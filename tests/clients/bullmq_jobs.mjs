@@ -140,7 +140,7 @@ claimWith("delayed jobs come when their time has come, and not before", async (p
     const queue = parts.queue();
     const seen = {};
     const began = Date.now();
-    await queue.add("third", {}, { delay: 500 });
+    await queue.add("third", {}, { delay: 1500 });
     await queue.add("second", {}, { delay: 300 });
     await queue.add("first", {});
     const late = await queue.add("late", {}, { delay: 3_600_000 });
@@ -154,7 +154,7 @@ claimWith("delayed jobs come when their time has come, and not before", async (p
     await promoted.promote();
     await completed(queue, 5);
     assert.deepEqual(Object.keys(seen).filter((name) => name !== "promoted"), ["first", "second", "moved", "third"]);
-    assert.ok(seen.second >= 299 && seen.third >= 499 && seen.moved >= 399, JSON.stringify(seen));
+    assert.ok(seen.second >= 299 && seen.third >= 1499 && seen.moved >= 399, JSON.stringify(seen));
     assert.deepEqual((await queue.getDelayed()).map((job) => job.id), [late.id]);
     await late.remove();
     assert.deepEqual(await counts(queue), { ...none, completed: 5 });
