@@ -11,7 +11,7 @@ CONF ?= conf/tuff.conf
 help:
 	@echo "make run       build Tuff and run it in the foreground with conf/tuff.conf (CONF=... for another)"
 	@echo "make build     build $(TUFF)"
-	@echo "make test      every test: unit, integration against a real Redis, Python clients"
+	@echo "make test      every test: unit, integration against a real Redis, clients in Python and Node"
 	@echo "make check     formatting and lints, as CI wants them"
 	@echo "make compare   Tuff and Redis side by side: rates and CPU per command (ARGS=... for tools/compare, see --help)"
 	@echo "make measure-cold, measure-calm, measure-memory, measure-contention, measure-start  one measurement each: see docs/performance.md (ARGS=...)"

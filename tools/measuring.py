@@ -102,10 +102,10 @@ def lag_max_s(before, after):
 
 
 class Bench:
-    """`tuff bench` in the background; `words` are its options."""
+    """`tuff bench` in the background; `words` are its options. A nice one leaves the processors to whoever else wants them."""
 
-    def __init__(self, options, port, *words):
-        command = [options.tuff, "bench", "--json", "--port", port, *words]
+    def __init__(self, options, port, *words, nice=0):
+        command = [*(["nice", "-n", nice] if nice else []), options.tuff, "bench", "--json", "--port", port, *words]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe)
 

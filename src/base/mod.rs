@@ -9,5 +9,7 @@ pub mod glob;
 pub mod hash;
 pub mod longdouble;
 pub mod number;
+pub mod prefetch;
+pub mod priority;
 pub mod random;
 pub mod words;

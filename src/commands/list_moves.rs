@@ -194,7 +194,7 @@ fn wait_or_null_array(
         return Ok(());
     }
     let (wants, on_timeout) = (DataType::List, TimeoutReply::NullArray);
-    Err(Stop::Wait(Wait { wants, deadline_ms, on_timeout, keys: keys.collect() }))
+    Err(Stop::Wait(Wait::to_take(wants, deadline_ms, on_timeout, keys.collect())))
 }
 
 /// What LMPOP takes, and from which of its arguments' lists.
@@ -315,7 +315,7 @@ fn blocking_move(
     }
     // As Redis has it: a null where it may not wait, a null array when its time is up.
     let (wants, on_timeout) = (DataType::List, TimeoutReply::NullArray);
-    Err(Stop::Wait(Wait { wants, deadline_ms, on_timeout, keys: [1].into_iter().collect() }))
+    Err(Stop::Wait(Wait::to_take(wants, deadline_ms, on_timeout, [1].into_iter().collect())))
 }
 
 /// Moves an element from the list of the first argument to that of the second. False when there is none to move. The destination's

@@ -30,6 +30,7 @@ mod script_host;
 pub mod server;
 pub mod set;
 pub mod slowlog;
+pub mod stream;
 pub mod string;
 pub mod transaction;
 mod wait;
@@ -47,6 +48,7 @@ pub const FAMILIES: &[&[Command]] = &[
     list_moves::COMMANDS,
     set::COMMANDS,
     zset::COMMANDS,
+    stream::COMMANDS,
     keys::COMMANDS,
     expire::COMMANDS,
     object::COMMANDS,

@@ -115,7 +115,7 @@ fn object_freq(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     if !is_lfu(keyspace.hot().policy()) {
         return fail(NOT_LFU);
     }
-    let frequency = keyspace.hot().frequency(&keyspace.hot_name(&key)).unwrap_or(0);
+    let frequency = keyspace.hot().frequency(keyspace.hot_name(&key)).unwrap_or(0);
     reply.integer(i64::from(frequency));
     Ok(())
 }
@@ -134,7 +134,7 @@ fn object_idletime(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
 pub(super) fn idle_seconds(call: &Call<'_>, key: &Key) -> u64 {
     let keyspace = call.txn.keyspace();
     let server_age_s = call.txn.now_ms().saturating_sub(call.node.started_ms) / 1000;
-    keyspace.hot().idle_seconds(&keyspace.hot_name(key)).unwrap_or(server_age_s)
+    keyspace.hot().idle_seconds(keyspace.hot_name(key)).unwrap_or(server_age_s)
 }
 
 fn is_lfu(policy: Policy) -> bool {

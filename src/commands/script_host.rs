@@ -8,7 +8,7 @@
 use crate::dispatch::Call;
 use crate::dispatch::apart::{error_in, run_apart};
 use crate::dispatch::node::Node;
-use crate::dispatch::run::misconf_text;
+use crate::dispatch::prepare::misconf_text;
 use crate::dispatch::running::{RunningFunction, RunningScript};
 use crate::dispatch::spec::Flag::{self, NoScript, ReadOnly};
 use crate::encoding::row::Position;

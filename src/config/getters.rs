@@ -166,6 +166,10 @@ numbers! {
     zset_entries_max("zset-max-listpack-entries") -> usize;
     /// `zset-max-listpack-value`, bytes.
     zset_value_bytes_max("zset-max-listpack-value") -> usize;
+    /// `stream-node-max-bytes`.
+    stream_node_bytes_max("stream-node-max-bytes") -> usize;
+    /// `stream-node-max-entries`.
+    stream_node_entries_max("stream-node-max-entries") -> i64;
     /// How long SHUTDOWN waits at most, seconds.
     shutdown_timeout_seconds("shutdown-timeout") -> u64;
     /// After how long a script counts as busy, milliseconds.

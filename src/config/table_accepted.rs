@@ -266,8 +266,6 @@ pub const ACCEPTED: &[Directive] = &[
     memory("hll-sparse-max-bytes", 3000, 0)
         .ignored("there are no HyperLogLogs yet")
         .doc("Bytes up to which a HyperLogLog is sparse."),
-    memory("stream-node-max-bytes", 4096, 0).ignored(OTHER_FORM).doc("Bytes in a node of a stream."),
-    signed("stream-node-max-entries", 100, 0, MAX).ignored(OTHER_FORM).doc("Entries in a node of a stream."),
     yes_no("vset-force-single-threaded-execution", false).ignored(NO_MODULES).doc("How vector sets run."),
     // What happens, and how long it takes.
     signed("latency-monitor-threshold", 0, 0, MAX)

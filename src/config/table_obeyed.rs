@@ -85,6 +85,10 @@ pub const OBEYED: &[Directive] = &[
     memory("zset-max-listpack-value", 64, 0)
         .or(&["zset-max-ziplist-value"])
         .doc("The longest member of a sorted set that is a listpack."),
+    memory("stream-node-max-bytes", 4096, 0)
+        .doc("Bytes of entries that an approximate trim of a stream takes or leaves together; 0: no bound."),
+    signed("stream-node-max-entries", 100, 0, MAX)
+        .doc("Entries that an approximate trim of a stream takes or leaves together; 0: no bound."),
     // Running.
     choice("loglevel", &["debug", "verbose", "notice", "warning", "nothing"], 2)
         .doc("How much is logged."),

@@ -9,8 +9,10 @@ pub mod apart;
 pub mod docs;
 pub mod group;
 pub mod keyspec;
+pub mod lookahead;
 pub mod node;
 pub mod pauses;
+pub mod prepare;
 pub mod run;
 pub mod running;
 mod shown;
@@ -22,7 +24,7 @@ pub mod table;
 mod unknown;
 pub mod words;
 
-use crate::keyspace::{Key, LockPlan, Mode, Outcome, Txn};
+use crate::keyspace::{Key, LockPlan, Mode, Outcome, Txn, Wait};
 use crate::pubsub::Line;
 use crate::resp::{Args, OwnedArgs, Reply};
 use crate::session::{Effect, Session};
@@ -56,6 +58,8 @@ pub struct Call<'c> {
     pub from_script: bool,
     /// What monitors will be shown of it.
     pub shown: Vec<Line>,
+    /// What it has written is to be committed, and then it waits. The reply must be empty.
+    pub wait: Option<Wait>,
 }
 
 impl<'c> Call<'c> {
@@ -103,6 +107,7 @@ impl<'c> Call<'c> {
             effects: Vec::new(),
             from_script: true,
             shown: Vec::new(),
+            wait: None,
         }
     }
 

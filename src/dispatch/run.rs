@@ -1,24 +1,24 @@
 //! The run: a request through gates, locks, handler and commit.
 //!
-//! `prepare` decides without touching data: an error, a place in MULTI's queue, or a command to run. `join` runs it on a worker as
+//! What `prepare` has let pass, `join` runs on a worker as
 //! one of a group that is committed together (`group`), `attempt` runs and commits it by itself. Neither
 //! ever waits: what stands in the way comes back as a `Pause`, everything gathered is dropped, and the connection sees
 //! to it (`server::connection`) and tries again. `dry` warms the block cache on the pool; `probe` tells, on the worker, whether that
 //! is needed. `heavy` runs a command on the pool, at first from a snapshot without locks, at last under them.
 
 use super::group::{Group, Settled, Shut};
+use super::lookahead::Lookahead;
 use super::node::Node;
+use super::prepare::misconf_text;
 use super::shown::line_of;
 use super::spec::Flag;
 use super::table::Entry;
-use super::unknown::unknown_text;
 use super::{Call, keyspec::KeyAccess};
 use crate::base::random::Rng;
-use crate::config::DebugCommand;
 use crate::encoding::row::Position;
 use crate::keyspace::{
-    ColdRow, Committed, Error, Holder, Indexing, LockPlan, Mode, Outcome, RunIdentity, Scratch, Stop,
-    StripeId, TimeoutReply, Txn, Wait, Writer,
+    ColdRow, Committed, Error, Foresight, Holder, Indexing, LockPlan, Mode, Outcome, RunIdentity, Scratch,
+    Stop, StripeId, TimeoutReply, Txn, Wait, Writer,
 };
 use crate::resp::{Args, Reply};
 use crate::session::{Effect, Session};
@@ -26,20 +26,9 @@ use crate::store::{Db, Tier, View};
 use crate::waiters::Waiter;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// Attempts of a heavy command from a snapshot before it runs under its locks.
 const HEAVY_ATTEMPTS_MAX: u32 = 3;
-
-/// What is to be done with a request.
-pub enum Prepared<'n> {
-    /// Run it.
-    Run(&'n Entry),
-    /// Put it into MULTI's queue.
-    Queue,
-    /// Refuse it with this text (error code first); it may quote bytes of the client.
-    Refuse(Option<&'n Entry>, Vec<u8>),
-}
 
 /// What stands in the way of a run.
 pub enum Pause {
@@ -85,6 +74,8 @@ pub struct Bench {
     plan: LockPlan,
     /// The commands that will be committed together.
     pub group: Group,
+    /// Sees which keys come next.
+    pub lookahead: Lookahead,
 }
 
 impl Bench {
@@ -92,7 +83,7 @@ impl Bench {
     pub fn of_worker(number: usize) -> Bench {
         let writer = Writer::worker(number);
         let (scratch, group) = (Scratch::of_writer(writer), Group::of_writer(writer));
-        Bench { scratch, group, plan: LockPlan::default() }
+        Bench { scratch, group, ..Bench::default() }
     }
 }
 
@@ -123,91 +114,6 @@ pub fn identify(now_us: u64, rng: &mut Rng) -> RunIdentity {
     RunIdentity { now_ms: now_us / 1000, now_us, seed: rng.next_u64() }
 }
 
-/// Decides what to do with a request. Touches no data.
-pub fn prepare<'n>(node: &'n Node, session: &Session, args: Args<'_>) -> Prepared<'n> {
-    let entry = match node.table.find(args) {
-        Ok(entry) => entry,
-        Err(unknown) => return Prepared::Refuse(None, unknown_text(unknown, args)),
-    };
-    let spec = entry.spec;
-    let words = args.len() as i32;
-    if (spec.arity > 0 && words != spec.arity) || words < -spec.arity || spec.handler.is_none() {
-        return refusal(entry, &Error::Arity(entry.name.into()).to_string());
-    }
-    if spec.flags.has(Flag::Protected) && !may_run_protected(node, session) {
-        return refusal(entry, DEBUG_REFUSED);
-    }
-    if !session.authenticated && !spec.flags.has(Flag::NoAuth) {
-        return refusal(entry, "NOAUTH Authentication required.");
-    }
-    if session.only_listens() && !LISTENERS_COMMANDS.contains(&entry.name) {
-        let allowed =
-            "only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context";
-        return refusal(entry, &format!("ERR Can't execute '{}': {allowed}", entry.name));
-    }
-    if session.client.monitors.load(Ordering::Relaxed)
-        && [Flag::Write, Flag::ReadOnly, Flag::MayReplicate].into_iter().any(|flag| spec.flags.has(flag))
-    {
-        return refusal(entry, "ERR Replica can't interact with the keyspace");
-    }
-    if session.multi.is_some() {
-        if spec.flags.has(Flag::NoMulti) {
-            return refusal(entry, "ERR Command not allowed inside a transaction");
-        }
-        if !matches!(entry.name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset") {
-            return Prepared::Queue;
-        }
-    }
-    if spec.flags.has(Flag::Write)
-        && let Some(reason) = node.keyspace.store().failure()
-    {
-        return refusal(entry, &misconf_text(&reason));
-    }
-    Prepared::Run(entry)
-}
-
-/// What a client of RESP2 with subscriptions may say.
-const LISTENERS_COMMANDS: [&str; 9] = [
-    "ping",
-    "subscribe",
-    "unsubscribe",
-    "psubscribe",
-    "punsubscribe",
-    "ssubscribe",
-    "sunsubscribe",
-    "quit",
-    "reset",
-];
-
-const DEBUG_REFUSED: &str = "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you \
-                             can run it from a local connection, otherwise you need to set this option in the \
-                             configuration file, and then restart the server.";
-
-/// As `enable-debug-command` has it: `no`, `yes`, or `local` for connections over the loopback. DEBUG is the one protected
-/// command there is.
-fn may_run_protected(node: &Node, session: &Session) -> bool {
-    match node.config.enable_debug_command() {
-        DebugCommand::Yes => true,
-        DebugCommand::Local => session.client.address.ip().to_canonical().is_loopback(),
-        DebugCommand::No => false,
-    }
-}
-
-/// What a write is answered while the log cannot be written, in Redis' words.
-pub fn misconf_text(reason: &str) -> String {
-    format!("MISCONF Errors writing to the AOF file: {reason}")
-}
-
-/// A refused EXEC ends its transaction, and says so.
-fn refusal<'n>(entry: &'n Entry, text: &str) -> Prepared<'n> {
-    let text = if entry.name == "exec" {
-        format!("EXECABORT Transaction discarded because of: {}", text.strip_prefix("ERR ").unwrap_or(text))
-    } else {
-        text.to_owned()
-    };
-    Prepared::Refuse(Some(entry), text.into_bytes())
-}
-
 /// The commands a request stands for: EXEC stands for its queue.
 fn for_each_command(node: &Node, request: &Request<'_>, mut visit: impl FnMut(&Entry, Args<'_>)) {
     visit(request.entry, request.args);
@@ -236,10 +142,23 @@ fn make_plan(node: &Node, request: &Request<'_>, plan: &mut LockPlan) {
     let reaches = has_flag(node, request, Flag::Reaches);
     let is_exec = request.entry.name == "exec";
     if !is_exec {
-        for key in request.entry.spec.lock_keys(request.args) {
-            let position = Position::of_key(seed, request.args.at(key.index as usize));
+        let keys = request.entry.spec.lock_keys(request.args);
+        let mut foresight = Foresight::default();
+        let namespace = match keys.len() {
+            0 | 1 => None,
+            _ => node.keyspace.namespace(request.session.database),
+        };
+        for key in keys {
+            let name = request.args.at(key.index as usize);
+            let position = Position::of_key(seed, name);
             plan.add(StripeId::of(position), reaches || key.access == KeyAccess::Write);
+            if let Some(namespace) = namespace
+                && !foresight.is_full()
+            {
+                foresight.add(&node.keyspace, namespace, position, name);
+            }
         }
+        foresight.fetch(&node.keyspace);
     } else {
         for_each_command(node, request, |entry, args| {
             for key in entry.spec.lock_keys(args) {
@@ -463,7 +382,7 @@ fn enlist(node: &Node, request: &Request<'_>, wait: Wait) -> Pause {
         }
         node.keyspace.waiters().withdraw(waiter);
     }
-    let waiter = Waiter::new(request.session.client.id, wait.wants, keys);
+    let waiter = Waiter::new(request.session.client.id, wait.wants, wait.service, keys);
     node.keyspace.waiters().enlist(&waiter);
     Pause::Wait(waiter, wait)
 }
@@ -487,8 +406,14 @@ fn run_handler(
     out: &mut Vec<u8>,
 ) -> Outcome<Ran> {
     let txn = node.keyspace.begin(view, mode, request.run, scratch);
-    let call = call_handler(node, request, txn, out)?;
-    commit(call, out)
+    let mut finished = call_handler(node, request, txn, out)?;
+    let wait = finished.call.wait.take();
+    if wait.is_some() {
+        // It is shown when it is put into the queues.
+        finished.call.shown.clear();
+    }
+    let ran = commit(finished, out)?;
+    wait.map_or(Ok(ran), |wait| Err(Stop::Wait(wait)))
 }
 
 fn commit(call: Finished<'_>, out: &[u8]) -> Outcome<Ran> {
@@ -528,6 +453,7 @@ fn call_handler<'c>(
         effects: Vec::new(),
         from_script: false,
         shown: Vec::new(),
+        wait: None,
     };
     call.show_before(request.entry);
     call.remember_keys(request.entry.spec);
@@ -776,8 +702,9 @@ fn heavy_from_snapshots(
         let view = View { db, snapshot: Some(&snapshot), tier: Tier::Disk };
         let txn = keyspace.begin(view, Mode::Heavy, request.run, scratch);
         let mut finished = match call_handler(node, request, txn, out) {
-            Ok(finished) => finished,
             // Only a run that holds its locks may wait, and only such a run knows that there is nothing to take.
+            Ok(finished) if finished.call.wait.is_some() => return Err(HeavyEnd::Conflicts),
+            Ok(finished) => finished,
             Err(Stop::Wait(_)) => return Err(HeavyEnd::Conflicts),
             Err(stop) => return Err(stop.into()),
         };

@@ -53,7 +53,7 @@ impl DataType {
             DataType::Set => &[Family::Set],
             DataType::Zset => &[Family::Member, Family::Score],
             DataType::Hash => &[Family::Hash],
-            DataType::Stream => &[],
+            DataType::Stream => &[Family::Stream, Family::Group],
         }
     }
 

@@ -2,7 +2,7 @@
 //! No I/O, no clock, no locks. Every layout here is drawn in docs/storage-format.md and pinned by golden-byte tests.
 //!
 //! Read in this order: `row` (row keys: where a thing lies), `head` (the value of a key's head row), `packed` (small
-//! collections inside a head), `score` (rows of sorted sets), `ttl` and `gc` (the two queues), `system` (counters, namespaces,
+//! collections inside a head), `score` (rows of sorted sets), `stream` and `stream_group` (entries, consumer groups), `ttl` and `gc` (the two queues), `system` (counters, namespaces,
 //! the format version), `library` (functions), `dump` (Redis' own format, with `lzf` in it).
 
 pub mod dump;
@@ -13,6 +13,8 @@ mod lzf;
 pub mod packed;
 pub mod row;
 pub mod score;
+pub mod stream;
+pub mod stream_group;
 pub mod system;
 pub mod ttl;
 
@@ -48,11 +50,15 @@ pub enum Family {
     Member = 8,
     /// The same members in the order of their scores.
     Score = 9,
+    /// Entries of streams.
+    Stream = 10,
+    /// Consumer groups of streams: groups, consumers, pending entries.
+    Group = 11,
 }
 
 impl Family {
     /// All families, in the order of their numbers.
-    pub const ALL: [Family; 10] = [
+    pub const ALL: [Family; 12] = [
         Family::Keys,
         Family::Hash,
         Family::List,
@@ -63,6 +69,8 @@ impl Family {
         Family::Set,
         Family::Member,
         Family::Score,
+        Family::Stream,
+        Family::Group,
     ];
 
     /// The column family's name in RocksDB.
@@ -78,6 +86,8 @@ impl Family {
             Family::Set => "set",
             Family::Member => "member",
             Family::Score => "score",
+            Family::Stream => "stream",
+            Family::Group => "group",
         }
     }
 
@@ -85,8 +95,20 @@ impl Family {
     pub const fn holds_elements(self) -> bool {
         matches!(
             self,
-            Family::Hash | Family::List | Family::Chunk | Family::Set | Family::Member | Family::Score
+            Family::Hash
+                | Family::List
+                | Family::Chunk
+                | Family::Set
+                | Family::Member
+                | Family::Score
+                | Family::Stream
+                | Family::Group
         )
+    }
+
+    /// False for the family whose rows are only ever scanned: nobody asks for one of them by its key.
+    pub const fn is_read_by_row(self) -> bool {
+        !matches!(self, Family::Score)
     }
 }
 
@@ -109,7 +131,9 @@ mod tests {
                 (6, "system"),
                 (7, "set"),
                 (8, "member"),
-                (9, "score")
+                (9, "score"),
+                (10, "stream"),
+                (11, "group")
             ]
         );
         assert_eq!(FORMAT_VERSION, 1);

@@ -17,7 +17,8 @@ use crate::base::hash::{key_slot, keyed_hash};
 use smallvec::SmallVec;
 
 /// A row key under construction. Most stay within the inline room.
-pub type RowKey = SmallVec<[u8; 64]>;
+pub type RowKey = SmallVec<[u8; ROW_KEY_INLINE]>;
+const ROW_KEY_INLINE: usize = 64;
 
 /// Bytes before the key in a head row: namespace and position.
 pub const HEAD_PREFIX_LEN: usize = 11;
@@ -144,6 +145,15 @@ impl Place {
 
 /// The head row of a key.
 pub fn head_row(namespace: Namespace, position: Position, key: &[u8]) -> RowKey {
+    let len = HEAD_PREFIX_LEN + key.len();
+    if len <= ROW_KEY_INLINE {
+        // The usual case, and every command's: no growing step by step.
+        let mut row = [0; ROW_KEY_INLINE];
+        row[..4].copy_from_slice(&namespace.0.to_be_bytes());
+        row[4..HEAD_PREFIX_LEN].copy_from_slice(&position.bytes());
+        row[HEAD_PREFIX_LEN..len].copy_from_slice(key);
+        return RowKey::from_buf_and_len(row, len);
+    }
     let mut row = head_at(namespace, position);
     row.extend_from_slice(key);
     row

@@ -1,169 +1,182 @@
 //! What the tier keeps per row, and what it costs.
 //!
-//! A [`Key`] carries its 64-bit hash, so that finding, moving and evicting never hash again; up to
-//! [`SHORT_BYTES_MAX`] bytes of it stand inside the entry, which spares the usual row key an
-//! allocation and a cache miss. A [`Probe`] is the same without owning the bytes: what a lookup
-//! takes. A [`Value`] is the row's bytes, or `None` for a row known to be absent.
+//! An [`Entry`] is one block of memory: a count of its readers, the length of the name, name and value in one piece. The table points
+//! to it with eight bytes, so a hit touches the table once and this block once; a reader holds the block and not a copy. A
+//! [`Probe`] is a name with its hash, which is computed once: what a lookup takes. A row known to be absent has no value.
 //!
-//! The charge of an entry is the memory it takes: the policy's constant (see `ENTRY_BYTES` in
-//! `lru.rs` and `lfu.rs`) plus its heap blocks, each rounded up to the size the allocator hands out.
+//! The charge of an entry is the memory it takes: the block, rounded up to the size the allocator hands out, and its part of the
+//! table.
 
-use std::borrow::Borrow;
-use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::ops::Deref;
 use std::sync::Arc;
+use triomphe::ThinArc;
 
-/// Keys up to this long are kept inside the entry.
-pub(super) const SHORT_BYTES_MAX: usize = 30;
+use super::table::SLOT_BYTES;
 
-/// The two reference counts in front of an `Arc`'s bytes.
-const ARC_HEADER_BYTES: usize = 16;
+/// What stands in a block before the name: count of readers, `Facts`, length.
+const HEADER_BYTES: usize = 24;
+/// A row's part of the table: its load wanders between 3/8 and 3/4, which is 1.85 slots for each entry on average.
+const TABLE_BYTES: usize = SLOT_BYTES * 185 / 100;
 
-/// A row's bytes, or `None` for "known absent".
-pub(super) type Value = Option<Arc<[u8]>>;
+/// What a row is known by: its kind (rows of different kinds are different ones) and its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowName<'a> {
+    /// The number of its family.
+    pub kind: u8,
+    /// Its key there.
+    pub row: &'a [u8],
+}
 
-/// A borrowed key with its hash.
+impl RowName<'_> {
+    /// Bytes of the name in a block.
+    pub(super) fn len(&self) -> usize {
+        1 + self.row.len()
+    }
+}
+
+/// A name of kind 0.
+impl<'a, T: AsRef<[u8]> + ?Sized> From<&'a T> for RowName<'a> {
+    fn from(row: &'a T) -> RowName<'a> {
+        RowName { kind: 0, row: row.as_ref() }
+    }
+}
+
+/// A name with its hash.
 pub(super) struct Probe<'a> {
     pub(super) hash: u64,
-    pub(super) bytes: &'a [u8],
+    pub(super) name: RowName<'a>,
 }
 
-/// An owned key with its hash.
-pub(super) struct Key {
-    hash: u64,
-    text: Text,
+#[derive(Clone, Copy)]
+struct Facts {
+    name_len: u32,
+    is_absent: bool,
 }
 
-enum Text {
-    Short { len: u8, bytes: [u8; SHORT_BYTES_MAX] },
-    Long(Box<[u8]>),
-}
+/// A row, shared with whoever reads it.
+#[derive(Clone)]
+pub(super) struct Entry(ThinArc<Facts, u8>);
 
-impl Key {
-    pub(super) fn new(probe: &Probe) -> Key {
-        let len = probe.bytes.len();
-        let text = if len <= SHORT_BYTES_MAX {
-            let mut bytes = [0; SHORT_BYTES_MAX];
-            bytes[..len].copy_from_slice(probe.bytes);
-            Text::Short { len: len as u8, bytes }
-        } else {
-            Text::Long(probe.bytes.into())
+impl Entry {
+    /// A block of its own; `None`: known absent. `scratch` is overwritten.
+    pub(super) fn new(name: RowName<'_>, value: Option<&[u8]>, scratch: &mut Vec<u8>) -> Entry {
+        scratch.clear();
+        scratch.push(name.kind);
+        scratch.extend_from_slice(name.row);
+        scratch.extend_from_slice(value.unwrap_or_default());
+        // Keys come from rows, whose length is limited far below.
+        let facts = Facts { name_len: name.len() as u32, is_absent: value.is_none() };
+        Entry(ThinArc::from_header_and_slice(facts, scratch))
+    }
+
+    /// The same row with another value.
+    pub(super) fn with_value(&self, value: Option<&[u8]>, scratch: &mut Vec<u8>) -> Entry {
+        Entry::new(self.name(), value, scratch)
+    }
+
+    pub(super) fn name(&self) -> RowName<'_> {
+        RowName { kind: self.0.slice[0], row: &self.0.slice[1..self.name_len()] }
+    }
+
+    fn name_len(&self) -> usize {
+        self.0.header.header.name_len as usize
+    }
+
+    /// The value; empty if the row is known absent.
+    fn value(&self) -> &[u8] {
+        &self.0.slice[self.name_len()..]
+    }
+
+    pub(super) fn is_absent(&self) -> bool {
+        self.0.header.header.is_absent
+    }
+
+    /// Puts another value over the old one, if it is as long and nobody else reads it; else false.
+    pub(super) fn overwrite(&mut self, value: Option<&[u8]>) -> bool {
+        let (name_len, is_absent) = (self.name_len(), self.is_absent());
+        let Some(value) = value.filter(|value| !is_absent && value.len() == self.value().len()) else {
+            return false;
         };
-        Key { hash: probe.hash, text }
+        self.0.with_arc_mut(|shared| match triomphe::Arc::get_mut(shared) {
+            Some(alone) => {
+                alone.slice_mut()[name_len..].copy_from_slice(value);
+                true
+            }
+            None => false,
+        })
     }
 
-    pub(super) fn probe(&self) -> Probe<'_> {
-        Probe { hash: self.hash, bytes: self.bytes() }
+    /// The memory it takes.
+    pub(super) fn charge(&self) -> usize {
+        block_charge(self.0.slice.len())
     }
 
-    pub(super) fn is(&self, probe: &Probe) -> bool {
-        self.hash == probe.hash && self.bytes() == probe.bytes
+    /// Where the block lies.
+    pub(super) fn address(&self) -> *const u8 {
+        self.0.as_ptr().cast()
     }
 }
 
-/// What an owned and a borrowed key have in common; the `lru` crate looks up by this.
-pub(super) trait Hashed {
-    fn hash(&self) -> u64;
-    fn bytes(&self) -> &[u8];
+/// The memory that a row will take.
+pub(super) fn charge(name: RowName<'_>, value_len: Option<usize>) -> usize {
+    block_charge(name.len() + value_len.unwrap_or(0))
 }
 
-impl Hashed for Key {
-    fn hash(&self) -> u64 {
-        self.hash
-    }
+fn block_charge(len: usize) -> usize {
+    TABLE_BYTES + size_class(HEADER_BYTES + len)
+}
 
-    fn bytes(&self) -> &[u8] {
-        match &self.text {
-            Text::Short { len, bytes } => &bytes[..usize::from(*len)],
-            Text::Long(bytes) => bytes,
+/// The value of a row, as one of its readers holds it: a part of the tier's block, or a block of its own.
+#[derive(Clone)]
+pub struct RowValue(Held);
+
+#[derive(Clone)]
+enum Held {
+    InTier(Entry),
+    Alone(Arc<[u8]>),
+}
+
+impl RowValue {
+    pub(super) fn of(entry: &Entry) -> RowValue {
+        RowValue(Held::InTier(entry.clone()))
+    }
+}
+
+impl Deref for RowValue {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            Held::InTier(entry) => entry.value(),
+            Held::Alone(bytes) => bytes,
         }
     }
 }
 
-impl Hashed for Probe<'_> {
-    fn hash(&self) -> u64 {
-        self.hash
-    }
-
-    fn bytes(&self) -> &[u8] {
-        self.bytes
+impl From<Arc<[u8]>> for RowValue {
+    fn from(bytes: Arc<[u8]>) -> RowValue {
+        RowValue(Held::Alone(bytes))
     }
 }
 
-impl Hash for dyn Hashed + '_ {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(Hashed::hash(self));
+impl From<&[u8]> for RowValue {
+    fn from(bytes: &[u8]) -> RowValue {
+        RowValue(Held::Alone(Arc::from(bytes)))
     }
 }
 
-impl PartialEq for dyn Hashed + '_ {
-    fn eq(&self, other: &Self) -> bool {
-        Hashed::hash(self) == Hashed::hash(other) && self.bytes() == other.bytes()
+impl PartialEq for RowValue {
+    fn eq(&self, other: &RowValue) -> bool {
+        **self == **other
     }
 }
 
-impl Eq for dyn Hashed + '_ {}
+impl Eq for RowValue {}
 
-impl Hash for Key {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.hash);
+impl std::fmt::Debug for RowValue {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        (**self).fmt(out)
     }
-}
-
-impl PartialEq for Key {
-    fn eq(&self, other: &Self) -> bool {
-        self.is(&other.probe())
-    }
-}
-
-impl Eq for Key {}
-
-impl<'a> Borrow<dyn Hashed + 'a> for Key {
-    fn borrow(&self) -> &(dyn Hashed + 'a) {
-        self
-    }
-}
-
-/// Hands a key's stored hash through to the map.
-pub(super) type PassHash = BuildHasherDefault<PassHasher>;
-
-/// See [`PassHash`].
-#[derive(Default)]
-pub(super) struct PassHasher(u64);
-
-impl Hasher for PassHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        // Keys write their hash as one u64; this arm only keeps the hasher whole.
-        for &byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
-        }
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-}
-
-/// The heap bytes a key and its value take beside the entry itself.
-pub(super) fn heap_bytes(key_len: usize, value_len: Option<usize>) -> usize {
-    let key = if key_len <= SHORT_BYTES_MAX { 0 } else { size_class(key_len) };
-    key + value_len.map_or(0, |len| size_class(ARC_HEADER_BYTES + len))
-}
-
-/// Puts new bytes in an entry's value: over the old ones when they are as long and nobody else
-/// reads them, else as a new block.
-pub(super) fn overwrite(held: &mut Value, value: Option<&[u8]>) {
-    if let (Some(old), Some(new)) = (held.as_mut(), value)
-        && old.len() == new.len()
-        && let Some(bytes) = Arc::get_mut(old)
-    {
-        bytes.copy_from_slice(new);
-        return;
-    }
-    *held = value.map(Arc::from);
 }
 
 /// The block size jemalloc answers a request of `bytes` with: multiples of 16 up to 128, then four
@@ -179,8 +192,11 @@ fn size_class(bytes: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{Hashed, Key, Probe, SHORT_BYTES_MAX, Value, heap_bytes, overwrite, size_class};
-    use std::sync::Arc;
+    use super::{Entry, HEADER_BYTES, RowValue, charge, size_class};
+
+    fn entry(key: &[u8], value: Option<&[u8]>) -> Entry {
+        Entry::new(key.into(), value, &mut Vec::new())
+    }
 
     #[test]
     fn size_classes_are_the_allocators() {
@@ -193,30 +209,32 @@ mod tests {
     }
 
     #[test]
-    fn a_key_keeps_its_bytes_short_or_long() {
-        for len in [0, 1, SHORT_BYTES_MAX, SHORT_BYTES_MAX + 1, 500] {
-            let bytes: Vec<u8> = (0..len).map(|i| i as u8).collect();
-            let probe = Probe { hash: 7, bytes: &bytes };
-            let key = Key::new(&probe);
-            assert_eq!(key.bytes(), bytes);
-            assert!(key.is(&probe));
-            assert!(!key.is(&Probe { hash: 8, bytes: &bytes }));
-            assert_eq!(heap_bytes(len, None) == 0, len <= SHORT_BYTES_MAX);
-        }
+    fn a_block_is_header_key_and_value() {
+        let entry = entry(b"key", Some(b"value"));
+        let text = entry.value().as_ptr() as usize - entry.address() as usize;
+        assert_eq!((text, entry.name().row, entry.value()), (HEADER_BYTES + 4, &b"key"[..], &b"value"[..]));
+        assert_eq!(entry.charge(), charge(b"key".into(), Some(5)));
+    }
+
+    #[test]
+    fn absent_is_not_empty() {
+        let (absent, empty) = (entry(b"k", None), entry(b"k", Some(b"")));
+        assert_eq!((absent.is_absent(), empty.is_absent()), (true, false));
+        assert_eq!(absent.value(), empty.value());
     }
 
     #[test]
     fn overwrite_reuses_the_block_only_if_it_is_alone_and_as_long() {
-        let mut held: Value = Some(Arc::from(&b"abc"[..]));
-        let at = held.as_ref().map(|v| v.as_ptr());
-        overwrite(&mut held, Some(b"xyz"));
-        assert_eq!((held.as_deref(), held.as_ref().map(|v| v.as_ptr())), (Some(&b"xyz"[..]), at));
-        let reader = held.clone();
-        overwrite(&mut held, Some(b"123"));
-        assert_eq!((reader.as_deref(), held.as_deref()), (Some(&b"xyz"[..]), Some(&b"123"[..])));
-        overwrite(&mut held, Some(b"longer"));
-        assert_eq!(held.as_deref(), Some(&b"longer"[..]));
-        overwrite(&mut held, None);
-        assert!(held.is_none());
+        let mut held = entry(b"k", Some(b"abc"));
+        let at = held.address();
+        assert!(held.overwrite(Some(b"xyz")));
+        assert_eq!((held.value(), held.address()), (&b"xyz"[..], at));
+        assert!(!held.overwrite(Some(b"longer")) && !held.overwrite(None));
+        let reader = RowValue::of(&held);
+        assert!(!held.overwrite(Some(b"123")));
+        assert_eq!((&*reader, held.value()), (&b"xyz"[..], &b"xyz"[..]));
+        drop(reader);
+        assert!(held.overwrite(Some(b"123")));
+        assert!(!entry(b"k", None).overwrite(Some(b"")));
     }
 }

@@ -1,16 +1,16 @@
 //! The hot tier: recently or often used rows in memory, within a byte budget.
 //!
-//! A sharded map from a row's key bytes to its value bytes, or to "known absent". It knows neither what
+//! A sharded map from a row's name (a kind and key bytes) to its value bytes, or to "known absent". It knows neither what
 //! the rows mean nor where they come from: commits and validated fills put them in, and leaving the tier
 //! deletes nothing. A key is hashed once; the hash picks the shard and the place within it.
 //!
-//! Files, in reading order: `entry` (a row and its charge), `lru` and `lfu` (which row leaves first),
-//! `shard` (budget and counters), this one (shards, locks, live settings); `ranks` (decoded helpers that
+//! Files, in reading order: `entry` (a row and its charge), `table` (rows by key), `lru` and `lfu` (which row leaves first),
+//! `shard` (budget and counters), this one (shards, locks, live settings); `ranks` and `stretches` (helpers that
 //! live here beside the rows, on the same budget).
 //!
 //! Lock rule: one mutex per shard, held for one probe and never while another is taken; only `set_budget`,
 //! when it brings more shards into use, holds all of them, in index order. `settings` comes before any
-//! shard; the mutexes of `ranks` come after `settings` and are never held with a shard's. Callers may hold
+//! shard; the mutexes of `ranks` and `stretches` come after `settings` and are never held with a shard's. Callers may hold
 //! what they like: nothing here waits for anything but these mutexes.
 
 mod entry;
@@ -18,6 +18,8 @@ mod lfu;
 mod lru;
 pub mod ranks;
 mod shard;
+pub mod stretches;
+mod table;
 #[cfg(test)]
 mod tests;
 
@@ -26,17 +28,24 @@ use crate::base::random::fill_entropy;
 use ahash::RandomState;
 use parking_lot::{Mutex, MutexGuard};
 use std::hash::{BuildHasher, Hasher};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use entry::{Key, Probe, Value};
-use ranks::{Ranks, SharedIndex};
+use entry::{Entry, Probe};
+pub use entry::{RowName, RowValue};
+use ranks::{Name, Ranks, SharedIndex};
 use shard::Shard;
+use stretches::{Block, Stretches};
 
 /// The number of shards, a power of two.
-const SHARDS: usize = 64;
-/// Of these, as many are in use as have at least this share of the budget each (but one at least).
+const SHARDS: usize = 4096;
+/// Of these, `FEW_SHARDS` at most are in use as have at least this share of the budget each (but one at least),
 const SHARE_BYTES_MIN: usize = 128 << 10;
+/// and more only as have this share: it keeps a shard's table, which grows in one go, within some megabytes, and leaves large rows room.
+const LARGE_SHARE_BYTES: usize = 4 << 20;
+const FEW_SHARDS: usize = 64;
+
+/// Sets rows of different kinds apart whose keys are the same: any odd number with bits everywhere.
+const KIND_STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// The rows' share follows what the helpers take in steps of one part in this many of the budget.
 const HELPER_STEPS: usize = 256;
@@ -70,7 +79,7 @@ pub enum Source {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lookup {
     /// The row's value.
-    Hit(Arc<[u8]>),
+    Hit(RowValue),
     /// There is no such row.
     Absent,
     /// Nothing; ask the store.
@@ -78,9 +87,19 @@ pub enum Lookup {
 }
 
 impl Lookup {
-    fn of(value: &Value) -> Lookup {
-        value.as_ref().map_or(Lookup::Absent, |value| Lookup::Hit(Arc::clone(value)))
+    fn of(entry: Option<&Entry>) -> Lookup {
+        match entry {
+            None => Lookup::Miss,
+            Some(entry) if entry.is_absent() => Lookup::Absent,
+            Some(entry) => Lookup::Hit(RowValue::of(entry)),
+        }
     }
+}
+
+/// A key whose slot is on its way from memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Foreseen {
+    hash: u64,
 }
 
 /// Counts since the tier was made.
@@ -100,12 +119,11 @@ pub struct Stats {
     pub rejected: u64,
 }
 
-/// A row on its way from one policy or shard to another.
+/// A row that was taken out of a table, with what the policy knew of it.
 struct Kept {
-    key: Key,
-    value: Value,
+    entry: Entry,
     used_s: u32,
-    counter: u8,
+    state: u8,
 }
 
 /// Keeps neighbouring shards off each other's cache lines (and the prefetcher's pairs of them).
@@ -125,6 +143,7 @@ pub struct HotTier {
     hasher: RandomState,
     clock: Clock,
     ranks: Ranks,
+    stretches: Stretches,
     /// What is kept back from the rows for the helpers.
     helper_bytes: AtomicUsize,
     settings: Mutex<Settings>,
@@ -154,45 +173,59 @@ impl HotTier {
             hasher: RandomState::with_seeds(seeds[0], seeds[1], seeds[2], seeds[3]),
             clock,
             ranks: Ranks::new(budget_bytes),
+            stretches: Stretches::new(budget_bytes),
             helper_bytes: AtomicUsize::new(0),
             settings: Mutex::new(Settings { budget_bytes, policy }),
         }
     }
 
     /// Looks a key up and counts the use, and the hit or miss.
-    pub fn get(&self, key: &[u8]) -> Lookup {
-        self.get_at(key, self.clock.now_ms())
+    pub fn get<'a>(&self, name: impl Into<RowName<'a>>) -> Lookup {
+        self.get_at(name, self.clock.now_ms())
     }
 
     /// [`HotTier::get`] for a caller that has read the clock already, say once for its whole command:
     /// reading it takes nearly as long as the rest of a hit. `now_ms` is unix time in milliseconds.
-    pub fn get_at(&self, key: &[u8], now_ms: u64) -> Lookup {
-        let probe = self.probe(key);
+    pub fn get_at<'a>(&self, name: impl Into<RowName<'a>>, now_ms: u64) -> Lookup {
+        let probe = self.probe(name);
         self.shard(&probe).get(&probe, whole_seconds(now_ms))
     }
 
+    /// Asks for the memory in which a key's slot lies.
+    pub fn foresee<'a>(&self, name: impl Into<RowName<'a>>) -> Foreseen {
+        let probe = self.probe(name);
+        self.shard(&probe).foresee(&probe);
+        Foreseen { hash: probe.hash }
+    }
+
+    /// Asks for the memory of a key's row, after [`HotTier::foresee`].
+    pub fn fetch(&self, foreseen: Foreseen) {
+        let probe = Probe { hash: foreseen.hash, name: RowName { kind: 0, row: b"" } };
+        self.shard(&probe).fetch(&probe);
+    }
+
     /// Looks a key up and leaves no trace, neither in the policy nor in the counts.
-    pub fn get_quiet(&self, key: &[u8]) -> Lookup {
-        let probe = self.probe(key);
+    pub fn get_quiet<'a>(&self, name: impl Into<RowName<'a>>) -> Lookup {
+        let probe = self.probe(name);
         self.shard(&probe).peek(&probe)
     }
 
     /// Keeps a row's value, new or in place of what is known. A row too large to be kept (more than a
     /// shard's share of the budget, or 1 MiB) is forgotten instead.
-    pub fn put(&self, key: &[u8], value: &[u8], source: Source) {
-        let (now_s, probe) = (self.now_s(), self.probe(key));
+    pub fn put<'a>(&self, name: impl Into<RowName<'a>>, value: &[u8], source: Source) {
+        let (now_s, probe) = (self.now_s(), self.probe(name));
         self.shard(&probe).put(&probe, Some(value), now_s, source);
     }
 
     /// Keeps the knowledge that a row does not exist.
-    pub fn put_absent(&self, key: &[u8], source: Source) {
-        let (now_s, probe) = (self.now_s(), self.probe(key));
+    pub fn put_absent<'a>(&self, name: impl Into<RowName<'a>>, source: Source) {
+        let (now_s, probe) = (self.now_s(), self.probe(name));
         self.shard(&probe).put(&probe, None, now_s, source);
     }
 
     /// Forgets all about a key.
-    pub fn remove(&self, key: &[u8]) {
-        let probe = self.probe(key);
+    pub fn remove<'a>(&self, name: impl Into<RowName<'a>>) {
+        let probe = self.probe(name);
         self.shard(&probe).remove(&probe);
     }
 
@@ -205,16 +238,18 @@ impl HotTier {
             drop(old);
         }
         self.ranks.clear();
+        self.stretches.clear();
         self.share_out(&settings);
     }
 
     /// Changes the budget. A smaller one leaves a debt, which later puts and [`HotTier::shrink_step`] pay
-    /// off bit by bit. The shards in use can become more, in one go, never fewer; that go is short, for it
-    /// only happens while the budget was below 8 MiB.
+    /// off bit by bit. The shards in use can become more, in one go, never fewer; that go is in proportion to
+    /// the rows: for an operator's command.
     pub fn set_budget(&self, bytes: usize) {
         let mut settings = self.settings.lock();
         settings.budget_bytes = bytes;
         self.ranks.set_budget(bytes);
+        self.stretches.set_budget(bytes);
         let used = self.mask.load(Ordering::Relaxed) + 1;
         if shards_for(bytes) > used {
             self.spread(shards_for(bytes), bytes);
@@ -225,7 +260,7 @@ impl HotTier {
     /// Gives each shard its share of what the helpers leave of the budget.
     fn share_out(&self, settings: &Settings) {
         let step = (settings.budget_bytes / HELPER_STEPS).max(1);
-        let helper_bytes = self.ranks.bytes().next_multiple_of(step);
+        let helper_bytes = self.helpers_take().next_multiple_of(step);
         self.helper_bytes.store(helper_bytes, Ordering::Relaxed);
         let used = self.mask.load(Ordering::Relaxed) + 1;
         for shard in &self.shards {
@@ -242,21 +277,47 @@ impl HotTier {
     pub fn charge_rank_index(&self, name: &[u8], index: &SharedIndex) -> bool {
         let index_bytes = index.lock().bytes();
         let kept = self.ranks.charge(name, index, index_bytes);
-        // The step is small beside the budget, and the shares need not follow every byte.
-        let (shared_out, bytes) = (self.helper_bytes.load(Ordering::Relaxed), self.ranks.bytes());
+        self.follow_helpers();
+        kept
+    }
+
+    /// The stretches that live here.
+    pub fn stretches(&self) -> &Stretches {
+        &self.stretches
+    }
+
+    /// Keeps rows read from a gap in what is known of a collection. Nobody changes them meanwhile.
+    pub fn fill_stretch(&self, name: &Name, blocks: impl IntoIterator<Item = Block>) {
+        self.stretches.fill(name, blocks);
+        self.follow_helpers();
+    }
+
+    /// A row of a collection was set or removed. False if nothing is kept of the collection.
+    pub fn change_stretch(&self, name: &Name, key: &[u8], value: Option<&[u8]>) -> bool {
+        let kept = self.stretches.change(name, key, value);
+        self.follow_helpers();
+        kept
+    }
+
+    fn helpers_take(&self) -> usize {
+        self.ranks.bytes() + self.stretches.bytes()
+    }
+
+    /// Gives the rows less or more room when what the helpers take has changed much: the step is small beside the budget, and the
+    /// shares need not follow every byte.
+    fn follow_helpers(&self) {
+        let (shared_out, bytes) = (self.helper_bytes.load(Ordering::Relaxed), self.helpers_take());
         if bytes > shared_out || bytes * 2 < shared_out {
             self.share_out(&self.settings.lock());
         }
-        kept
     }
 
     /// Changes the policy and keeps the rows. In proportion to their number, a shard at a time.
     pub fn set_policy(&self, policy: Policy) {
-        let now_s = self.now_s();
         let mut settings = self.settings.lock();
         settings.policy = policy;
         for shard in &self.shards {
-            shard.0.lock().set_policy(policy, now_s);
+            shard.0.lock().set_policy(policy);
         }
     }
 
@@ -272,8 +333,8 @@ impl HotTier {
     }
 
     /// Seconds since the last use of a row that is here (and not known absent), under either policy.
-    pub fn idle_seconds(&self, key: &[u8]) -> Option<u64> {
-        let (now_s, probe) = (self.now_s(), self.probe(key));
+    pub fn idle_seconds<'a>(&self, name: impl Into<RowName<'a>>) -> Option<u64> {
+        let (now_s, probe) = (self.now_s(), self.probe(name));
         match self.shard(&probe).used(&probe) {
             Some((used_s, false)) => Some(u64::from(now_s.saturating_sub(used_s))),
             _ => None,
@@ -281,8 +342,8 @@ impl HotTier {
     }
 
     /// The use counter, decayed up to now, of a row that is here (and not known absent); `None` under LRU.
-    pub fn frequency(&self, key: &[u8]) -> Option<u8> {
-        let (now_s, probe) = (self.now_s(), self.probe(key));
+    pub fn frequency<'a>(&self, name: impl Into<RowName<'a>>) -> Option<u8> {
+        let (now_s, probe) = (self.now_s(), self.probe(name));
         let shard = self.shard(&probe);
         match shard.used(&probe) {
             Some((_, false)) => shard.counter(&probe, now_s),
@@ -291,27 +352,27 @@ impl HotTier {
     }
 
     /// Counts a use of a row, if it is here.
-    pub fn touch(&self, key: &[u8]) {
-        let (now_s, probe) = (self.now_s(), self.probe(key));
+    pub fn touch<'a>(&self, name: impl Into<RowName<'a>>) {
+        let (now_s, probe) = (self.now_s(), self.probe(name));
         self.shard(&probe).touch(&probe, now_s);
     }
 
     /// Sets the idle time of a row, if it is here (`RESTORE ... IDLETIME`). Its place in the order stays.
-    pub fn set_idle_seconds(&self, key: &[u8], idle_seconds: u64) {
-        let (now_s, probe) = (self.now_s(), self.probe(key));
+    pub fn set_idle_seconds<'a>(&self, name: impl Into<RowName<'a>>, idle_seconds: u64) {
+        let (now_s, probe) = (self.now_s(), self.probe(name));
         let idle_s = u32::try_from(idle_seconds).unwrap_or(u32::MAX);
         self.shard(&probe).set_used(&probe, now_s.saturating_sub(idle_s));
     }
 
     /// Sets the use counter of a row, if it is here and the policy is LFU (`RESTORE ... FREQ`).
-    pub fn set_frequency(&self, key: &[u8], frequency: u8) {
-        let (now_s, probe) = (self.now_s(), self.probe(key));
+    pub fn set_frequency<'a>(&self, name: impl Into<RowName<'a>>, frequency: u8) {
+        let (now_s, probe) = (self.now_s(), self.probe(name));
         self.shard(&probe).set_counter(&probe, frequency, now_s);
     }
 
     /// The charge of all entries and helpers.
     pub fn bytes(&self) -> usize {
-        self.shards.iter().map(|shard| shard.0.lock().bytes()).sum::<usize>() + self.ranks.bytes()
+        self.shards.iter().map(|shard| shard.0.lock().bytes()).sum::<usize>() + self.helpers_take()
     }
 
     /// The number of entries, the known absent included.
@@ -344,13 +405,14 @@ impl HotTier {
         sum
     }
 
-    fn probe<'a>(&self, key: &'a [u8]) -> Probe<'a> {
+    fn probe<'a>(&self, name: impl Into<RowName<'a>>) -> Probe<'a> {
+        let name = name.into();
         let mut hasher = self.hasher.build_hasher();
-        hasher.write(key);
-        Probe { hash: hasher.finish(), bytes: key }
+        hasher.write(name.row);
+        Probe { hash: hasher.finish().wrapping_add(u64::from(name.kind).wrapping_mul(KIND_STEP)), name }
     }
 
-    /// Locks the shard of a key. The maps take a hash's lowest and highest bits, the shard its middle ones.
+    /// Locks the shard of a key. The table takes the lowest 24 bits of a hash, the shard others.
     fn shard(&self, probe: &Probe) -> MutexGuard<'_, Shard> {
         loop {
             let mask = self.mask.load(Ordering::Acquire);
@@ -371,8 +433,8 @@ impl HotTier {
             shard.set_share(budget_bytes / used);
         }
         for row in rows {
-            let at = place(row.key.probe().hash, used - 1);
-            shards[at].restore(row);
+            let hash = self.probe(row.entry.name()).hash;
+            shards[place(hash, used - 1)].restore(hash, row);
         }
         self.mask.store(used - 1, Ordering::Release);
     }
@@ -392,6 +454,7 @@ fn place(hash: u64, mask: usize) -> usize {
 }
 
 fn shards_for(budget_bytes: usize) -> usize {
-    let whole = (budget_bytes / SHARE_BYTES_MIN).clamp(1, SHARDS);
-    1 << whole.ilog2()
+    let few = (budget_bytes / SHARE_BYTES_MIN).clamp(1, FEW_SHARDS);
+    let many = (budget_bytes / LARGE_SHARE_BYTES).min(SHARDS);
+    1 << few.max(many).ilog2()
 }

@@ -1,10 +1,9 @@
 //! Tests of the whole tier: the budget, a model, hit ratios on seeded traces, live settings, threads.
 
-use super::{HotTier, Lookup, Policy, SHARDS, Source, Stats};
+use super::{FEW_SHARDS, HotTier, Lookup, Policy, RowValue, Source, Stats};
 use crate::base::clock::Clock;
 use crate::base::random::Rng;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 const LFU: Policy = Policy::Lfu { log_factor: 10, decay_minutes: 1 };
@@ -16,7 +15,7 @@ fn tier(budget_bytes: usize, policy: Policy) -> HotTier {
 }
 
 fn hit(value: &[u8]) -> Lookup {
-    Lookup::Hit(Arc::from(value))
+    Lookup::Hit(RowValue::from(value))
 }
 
 #[test]
@@ -249,7 +248,7 @@ fn more_budget_brings_more_shards_into_use_and_loses_nothing() {
             assert_eq!((tier.entries(), tier.bytes(), tier.budget_bytes()), (entries, bytes, budget_bytes));
             assert!((0..count).all(|n| tier.get(&n.to_be_bytes()) == hit(&n.to_le_bytes())));
         }
-        assert_eq!(tier.mask.load(Ordering::Relaxed), SHARDS - 1);
+        assert_eq!(tier.mask.load(Ordering::Relaxed), FEW_SHARDS - 1);
     }
 }
 
@@ -258,7 +257,7 @@ fn a_smaller_budget_is_worked_off_bit_by_bit_by_puts_and_by_steps() {
     for policy in POLICIES {
         for by_steps in [true, false] {
             let tier = tier(16 << 20, policy);
-            for number in 0..50_000u32 {
+            for number in 0..100_000u32 {
                 tier.put(&number.to_be_bytes(), b"", Source::Write);
             }
             tier.set_budget(1 << 20);
@@ -272,7 +271,7 @@ fn a_smaller_budget_is_worked_off_bit_by_bit_by_puts_and_by_steps() {
                     tier.put(&(1_000_000 + rounds).to_be_bytes(), b"", Source::Write);
                 }
                 assert!(tier.bytes() <= bytes, "grew while in debt");
-                let freed_max = if by_steps { SHARDS * 16 * 128 } else { 17 * 128 };
+                let freed_max = if by_steps { FEW_SHARDS * 16 * 128 } else { 17 * 128 };
                 assert!(bytes - tier.bytes() <= freed_max, "too much at once");
                 bytes = tier.bytes();
                 rounds += 1;
@@ -390,10 +389,7 @@ fn zipf_hit_percent(mut read: impl FnMut(&[u8]) -> bool, scan_every: Option<usiz
 }
 
 fn tier_hit_percent(policy: Policy, scan_every: Option<usize>) -> f64 {
-    let row_bytes = match policy {
-        Policy::Lru => super::lru::charge(8, Some(8)),
-        Policy::Lfu { .. } => super::lfu::charge(8, Some(8)),
-    };
+    let row_bytes = super::entry::charge((&[0; 8]).into(), Some(8));
     let tier = tier(TRACE_ROWS * row_bytes, policy);
     let read = |key: &[u8]| {
         let hit = matches!(tier.get(key), Lookup::Hit(_));
@@ -431,6 +427,23 @@ fn scans_do_not_flush_the_working_set_and_zipf_does_no_worse_than_plain_lru() {
         );
         assert!(pure >= plain, "{policy:?}: {pure:.2}, plain LRU {plain:.2}");
         assert!(pure - scanned <= 2.0, "{policy:?}: {pure:.2} without scans, {scanned:.2} with");
+    }
+}
+
+#[test]
+fn the_read_that_a_row_was_put_in_for_does_not_count_as_a_use() {
+    const LFU: Policy = Policy::Lfu { log_factor: 10, decay_minutes: 1 };
+    for policy in [Policy::Lru, LFU] {
+        let tier = tier(1 << 20, policy);
+        tier.put(b"filled", b"v", Source::Fill);
+        for name in [b"once", b"more"] {
+            tier.put(name, b"v", Source::Ahead);
+            assert_eq!(tier.get(name), hit(b"v"));
+        }
+        tier.get(b"more");
+        tier.set_policy(LFU);
+        let used = [&b"filled"[..], b"once", b"more"].map(|name| tier.frequency(name));
+        assert_eq!(used, [Some(5), Some(5), Some(6)], "{policy:?}");
     }
 }
 

@@ -9,7 +9,7 @@ use super::error::{Outcome, Stop};
 use super::events::Told;
 use super::txn::{Mode, Txn};
 use super::watch::Remapped;
-use super::{Keyspace, hot_key};
+use super::{Keyspace, hot_name};
 use crate::encoding::Family;
 use crate::encoding::gc::{DeadCollection, dead_namespace_row, exile_row};
 use crate::encoding::head::{Body, DataType, Head};
@@ -224,19 +224,20 @@ impl Txn<'_> {
         let keyspace = self.keyspace;
         // First: it asks the hot tier what was there before.
         self.count_ranks(consequences.dead.iter().map(|dead| (dead.data_type, dead.place)));
+        self.patch_stretches(consequences.dead.iter().map(|dead| (dead.data_type, dead.place)));
         for state in &mut self.scratch.states {
             // Nobody else holds an old value now, so that the hot tier can write over it.
             state.before = None;
         }
         let overlay = &self.scratch.overlay;
         let keep = overlay.len() <= HOT_ROWS_MAX;
-        for (family, row, value) in overlay.iter() {
-            let hot_key = hot_key(family, row);
+        for (family, row, value) in overlay.iter().filter(|(family, ..)| family.is_read_by_row()) {
+            let hot_name = hot_name(family, row);
             match value {
                 _ if consequences.is_stillborn(family, row) => {}
-                Some(value) if keep => keyspace.hot.put(&hot_key, value, Source::Write),
-                None if keep && family == Family::Keys => keyspace.hot.put_absent(&hot_key, Source::Write),
-                _ => keyspace.hot.remove(&hot_key),
+                Some(value) if keep => keyspace.hot.put(hot_name, value, Source::Write),
+                None if keep && family == Family::Keys => keyspace.hot.put_absent(hot_name, Source::Write),
+                _ => keyspace.hot.remove(hot_name),
             }
         }
         for change in &consequences.counts {
@@ -262,9 +263,12 @@ impl Txn<'_> {
         }
         if !keyspace.waiters.is_empty() {
             for (index, data_type) in &consequences.changed {
+                let (row, stripe) = (states[*index].key.row(), states[*index].key.stripe());
                 if let Some(data_type) = data_type {
-                    let (row, stripe) = (states[*index].key.row(), states[*index].key.stripe());
                     keyspace.waiters.claim(row, Some(*data_type), || keyspace.stripes.begin_turn(stripe));
+                }
+                if *data_type != Some(DataType::Stream) {
+                    keyspace.waiters.tell_gone(row);
                 }
             }
         }

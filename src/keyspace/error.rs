@@ -4,6 +4,7 @@ use super::stripes::StripeId;
 use crate::encoding::Damaged;
 use crate::encoding::head::DataType;
 use crate::store::ReadError;
+use crate::waiters::Service;
 use smallvec::SmallVec;
 use std::borrow::Cow;
 
@@ -44,6 +45,22 @@ pub struct Wait {
     pub on_timeout: TimeoutReply,
     /// Positions of the keys among the command's arguments.
     pub keys: SmallVec<[usize; 4]>,
+    /// How it stands to the others that wait for the same keys.
+    pub service: Service,
+    /// Arguments that are replaced when it runs again, by their positions.
+    pub rewrites: Vec<(usize, Vec<u8>)>,
+}
+
+impl Wait {
+    /// A wait of a command that takes what comes: one waiter is served at a time.
+    pub fn to_take(
+        wants: DataType,
+        deadline_ms: Option<u64>,
+        on_timeout: TimeoutReply,
+        keys: SmallVec<[usize; 4]>,
+    ) -> Wait {
+        Wait { wants, deadline_ms, on_timeout, keys, service: Service::Takes, rewrites: Vec::new() }
+    }
 }
 
 /// What a blocking command answers when its time is up.

@@ -6,7 +6,7 @@
 //! again by the run itself.
 
 use super::stripes::{Holder, StripeId};
-use super::{Keyspace, hot_key};
+use super::{Keyspace, hot_name};
 use crate::encoding::Family;
 use crate::encoding::row::{RowKey, split_head_row};
 use crate::hot::{Lookup, Source};
@@ -35,7 +35,7 @@ pub struct Found {
 impl Keyspace {
     /// Whether the hot tier knows a row.
     pub fn is_hot(&self, family: Family, row: &[u8]) -> bool {
-        self.hot.get_quiet(&hot_key(family, row)) != Lookup::Miss
+        self.hot.get_quiet(hot_name(family, row)) != Lookup::Miss
     }
 
     /// Puts head rows into the hot tier as far as nothing has changed since they were read. For a worker, whose gate slot it is.
@@ -55,10 +55,10 @@ impl Keyspace {
         }
         let is_current = self.stripes.sequence(stripe) <= found.as_of;
         if is_current {
-            let key = hot_key(cold.family, &cold.row);
+            let key = hot_name(cold.family, &cold.row);
             match &found.value {
-                Some(value) => self.hot.put(&key, value, Source::Ahead),
-                None => self.hot.put_absent(&key, Source::Ahead),
+                Some(value) => self.hot.put(key, value, Source::Ahead),
+                None => self.hot.put_absent(key, Source::Ahead),
             }
         }
         self.stripes.release(stripe, false);

@@ -14,6 +14,7 @@ pub mod events;
 pub mod expiry;
 mod figures;
 mod filling;
+mod foresight;
 mod gate;
 mod gathering;
 pub mod gc;
@@ -23,6 +24,7 @@ mod model_tests;
 mod overlay;
 mod ranks;
 mod scratch;
+mod stretches;
 mod stripes;
 #[cfg(test)]
 pub mod testbed;
@@ -36,11 +38,13 @@ pub use databases::{Database, DatabaseMap, Writer};
 pub use error::{Error, Outcome, Stop, TimeoutReply, Wait, fail};
 pub use figures::Figures;
 pub use filling::{ColdRow, Found};
+pub use foresight::Foresight;
 pub use gate::{Alone, Gate, Inside};
 pub use gathering::{Gathering, Taken};
 pub use libraries::{Libraries, LoadedLibrary};
 pub use ranks::Indexing;
 pub use scratch::{Savepoint, Scratch};
+pub use stretches::Stretch;
 pub use stripes::{Held, Holder, LockPlan, StripeId, Stripes};
 pub use tuning::Tuning;
 pub use txn::{KEY_LEN_MAX, Key, Mode, NewHead, RunIdentity, Stored, Txn};
@@ -51,13 +55,13 @@ pub use crate::store::Direction;
 use crate::base::clock::Clock;
 use crate::base::random::fill_entropy;
 use crate::encoding::gc::GcRow;
-use crate::encoding::row::{HashSeed, Namespace, RowKey};
+use crate::encoding::row::{HashSeed, Namespace};
 use crate::encoding::system::{
     COUNTER_PREFIX, Count, DATABASE_PREFIX, FORMAT_ROW, NAMESPACE_ROW, SEED_ROW, VERSION_ROW,
     split_counter_row, split_database_row,
 };
 use crate::encoding::{FORMAT_VERSION, Family, row::successor};
-use crate::hot::HotTier;
+use crate::hot::{HotTier, RowName};
 use crate::store::{Batch, Db, ReadError, Store, Tier, Unavailable, View, WriteError};
 use crate::waiters::Waiters;
 use arc_swap::ArcSwap;
@@ -129,12 +133,9 @@ impl From<WriteError> for OpenError {
     }
 }
 
-/// The name of a row in the hot tier: the family, then the row key.
-fn hot_key(family: Family, row: &[u8]) -> RowKey {
-    let mut key = RowKey::with_capacity(row.len() + 1);
-    key.push(family as u8);
-    key.extend_from_slice(row);
-    key
+/// The name of a row in the hot tier.
+fn hot_name(family: Family, row: &[u8]) -> RowName<'_> {
+    RowName { kind: family as u8, row }
 }
 
 /// What the system family holds, as read at start and after a reopen.
@@ -269,6 +270,11 @@ impl Keyspace {
         self.databases.load_full()
     }
 
+    /// Where the keys of a logical database lie.
+    pub fn namespace(&self, database: u32) -> Option<Namespace> {
+        self.databases.load().get(database as usize).map(|database| database.namespace())
+    }
+
     /// The store under the keyspace.
     pub fn store(&self) -> &Arc<Store> {
         &self.store
@@ -280,8 +286,8 @@ impl Keyspace {
     }
 
     /// The name under which the hot tier knows a key's head.
-    pub fn hot_name(&self, key: &Key) -> RowKey {
-        hot_key(Family::Keys, key.row())
+    pub fn hot_name<'k>(&self, key: &'k Key) -> RowName<'k> {
+        hot_name(Family::Keys, key.row())
     }
 
     /// What keys every hash.

@@ -25,8 +25,9 @@
 //! collection's head is dropped.
 
 use super::error::{Outcome, Stop};
+use super::stretches::Stretch;
 use super::txn::{Mode, Txn};
-use super::{WORKER_STEPS_MAX, hot_key};
+use super::{WORKER_STEPS_MAX, hot_name};
 use crate::encoding::Family;
 use crate::encoding::head::DataType;
 use crate::encoding::row::{PLACE_LEN, Place, RowKey};
@@ -99,8 +100,8 @@ impl OwnRows {
     }
 }
 
-/// The name of a collection's index.
-fn name_of(family: Family, place: &[u8]) -> Name {
+/// The name of a collection's rows of a family, for the helpers in the hot tier.
+pub(super) fn name_of(family: Family, place: &[u8]) -> Name {
     let mut name = Name::new();
     name.push(family as u8);
     name.extend_from_slice(place);
@@ -123,9 +124,21 @@ fn bounds(place: Place, block: &Found) -> (RowKey, RowKey) {
     (row_of(place, &block.from), end)
 }
 
+/// The first and the row behind the last that a collection can have now. What lies outside is not walked: a queue leaves
+/// deleted rows there.
+pub type Limits<'a> = (&'a [u8], &'a [u8]);
+
 impl Txn<'_> {
-    /// How many rows of the collection at `place` lie before `row` (which need not be there) in `family`, of `count` in all.
-    pub fn rank(&mut self, family: Family, place: Place, count: u64, row: &[u8]) -> Outcome<u64> {
+    /// How many rows of the collection at `place` lie before `row` (which need not be there) in `family`, of `count` in all, which
+    /// lie within `limits`.
+    pub fn rank(
+        &mut self,
+        family: Family,
+        place: Place,
+        count: u64,
+        limits: Limits<'_>,
+        row: &[u8],
+    ) -> Outcome<u64> {
         let prefix = place.prefix();
         if !row.starts_with(&prefix) {
             return Ok(if row < &prefix[..] { 0 } else { count });
@@ -133,29 +146,33 @@ impl Txn<'_> {
         let own = self.own_rows(family, place)?;
         let Some(index) = self.rank_index(family, place, count, &own)? else {
             self.expect_work(count)?;
-            return self.rows_between(family, &prefix, row);
+            return self.rows_between(family, limits.0, row.min(limits.1));
         };
         let name = name_of(family, &prefix);
         let find = |index: &RankIndex| Some(index.block_of(suffix_of(row)));
         let block = self.find_block(family, place, &name, &index, find)?;
         let Some(block) = block else { return Ok(0) };
         let (from, _) = bounds(place, &block);
-        let mut before = block.before;
-        self.view.scan(family, &from, row, Direction::Up, |_, _| {
-            before += 1;
-            Ok::<_, Stop>(ControlFlow::Continue(()))
-        })?;
-        Ok(before.saturating_add_signed(own.before(suffix_of(row))))
+        let before = block.before.saturating_add_signed(own.before(&block.from));
+        let (from, to) = (limits.0.max(&from), row.min(limits.1));
+        Ok(before + if from < to { self.rows_between(family, from, to)? } else { 0 })
     }
 
-    /// The row with `rank` rows before it, if there are so many; `count` is how many there are in all.
-    pub fn row_at(&mut self, family: Family, place: Place, count: u64, rank: u64) -> Outcome<Option<RowKey>> {
+    /// The row with `rank` rows before it, if there are so many; `count` is how many there are in all, which lie within `limits`.
+    pub fn row_at(
+        &mut self,
+        family: Family,
+        place: Place,
+        count: u64,
+        limits: Limits<'_>,
+        rank: u64,
+    ) -> Outcome<Option<RowKey>> {
         if rank >= count {
             return Ok(None);
         }
         let own = self.own_rows(family, place)?;
         let Some(index) = self.rank_index(family, place, count, &own)? else {
-            return self.walk_to(family, (&place.prefix(), &place.end()), count, rank);
+            return self.walk_to(family, limits, count, rank);
         };
         let name = name_of(family, &place.prefix());
         let find = |index: &RankIndex| block_at(index, &own, rank);
@@ -166,13 +183,13 @@ impl Txn<'_> {
         let own_within = block.to.as_ref().map_or_else(|| own.sum(), |to| own.before(to)) - own_before;
         let rows = block.rows.saturating_add_signed(own_within);
         let (from, to) = bounds(place, &block);
-        self.walk_to(family, (&from, &to), rows, rank.saturating_sub(before))
+        self.walk_to(family, (limits.0.max(&from), limits.1.min(&to)), rows, rank.saturating_sub(before))
     }
 
     /// Counts rows, own writes included.
     fn rows_between(&mut self, family: Family, lower: &[u8], upper: &[u8]) -> Outcome<u64> {
         let mut rows = 0;
-        self.scan(family, lower, upper, Direction::Up, |_, _| {
+        self.scan_kept(family, Stretch::between(lower, upper), Direction::Up, |_, _| {
             rows += 1;
             Ok(ControlFlow::Continue(()))
         })?;
@@ -193,7 +210,7 @@ impl Txn<'_> {
         };
         self.expect_work(left)?;
         let mut found = None;
-        self.scan(family, lower, upper, direction, |row, _| {
+        self.scan_kept(family, Stretch::between(lower, upper), direction, |row, _| {
             if left == 0 {
                 found = Some(RowKey::from_slice(row));
                 return Ok(ControlFlow::Break(()));
@@ -246,7 +263,7 @@ impl Txn<'_> {
         }) {
             return Some(false);
         }
-        match self.keyspace.hot.get_quiet(&hot_key(family, row)) {
+        match self.keyspace.hot.get_quiet(hot_name(family, row)) {
             Lookup::Hit(_) => Some(true),
             Lookup::Absent => Some(false),
             Lookup::Miss => None,

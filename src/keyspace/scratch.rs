@@ -14,15 +14,15 @@ use super::ranks::Indexing;
 use super::stripes::LockPlan;
 use super::txn::Key;
 use crate::encoding::row::{Place, RowKey};
+use crate::hot::RowValue;
 use ahash::AHashMap;
-use std::sync::Arc;
 
 /// A key the run has touched for writing, as it was before.
 #[derive(Debug)]
 pub(super) struct KeyState {
     pub(super) key: Key,
     /// The head row's value before the run, expired or not.
-    pub(super) before: Option<Arc<[u8]>>,
+    pub(super) before: Option<RowValue>,
     /// The number of the last command that changed something under the key; 0 when none has.
     pub(super) changed_by: u32,
 }

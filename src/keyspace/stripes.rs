@@ -7,6 +7,7 @@
 //! A worker spins briefly on a stripe another worker holds, for such holds last microseconds. A stripe the pool holds, or one
 //! promised to a waiter (a *turn*), makes the command park: `free` is a future, the thread goes on with other work.
 
+use crate::base::prefetch::prefetch;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use std::future::poll_fn;
@@ -121,6 +122,11 @@ impl Default for Stripes {
 impl Stripes {
     fn at(&self, id: StripeId) -> &Stripe {
         &self.stripes[usize::from(id.0)]
+    }
+
+    /// Asks for the memory of a stripe.
+    pub fn prefetch(&self, id: StripeId) {
+        prefetch(self.at(id));
     }
 
     /// Takes all locks of a plan, or none: then the answer is the stripe that was in the way.

@@ -55,6 +55,10 @@ settings! {
     zset_entries_max, set_zset_entries_max: AtomicUsize => usize = 128;
     /// `zset-max-listpack-value`, bytes.
     zset_value_bytes_max, set_zset_value_bytes_max: AtomicUsize => usize = 64;
+    /// `stream-node-max-bytes`; 0: no bound.
+    stream_node_bytes_max, set_stream_node_bytes_max: AtomicUsize => usize = 4096;
+    /// `stream-node-max-entries`; 0: no bound.
+    stream_node_entries_max, set_stream_node_entries_max: AtomicI64 => i64 = 100;
     /// `proto-max-bulk-len`, bytes: the longest string.
     string_bytes_max, set_string_bytes_max: AtomicUsize => usize = 512 << 20;
     /// Rows of a collection that are written in one batch; a larger one that is made at once is written before its head.

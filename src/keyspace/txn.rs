@@ -20,12 +20,13 @@ use super::events::Events;
 use super::filling::ColdRow;
 use super::libraries::Libraries;
 use super::scratch::{KeyState, Savepoint, Scratch};
+use super::stretches::Stretch;
 use super::stripes::{LockPlan, StripeId};
 use crate::base::random::Rng;
 use crate::encoding::Family;
 use crate::encoding::head::{Body, DataType, Expiry, Head, Spread};
 use crate::encoding::row::{HEAD_PREFIX_LEN, Namespace, Place, Position, RowKey, Version, head_row};
-use crate::hot::{Lookup, Source};
+use crate::hot::{Lookup, RowValue, Source};
 use crate::store::{Direction, ReadError, View};
 use arc_swap::Guard;
 use std::ops::ControlFlow;
@@ -50,7 +51,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    fn fills_hot_tier(self) -> bool {
+    pub(super) fn fills_hot_tier(self) -> bool {
         matches!(self, Mode::Worker | Mode::Locked | Mode::Alone)
     }
 }
@@ -103,7 +104,7 @@ impl Key {
 /// A key's head as loaded, and still owning its bytes.
 #[derive(Debug, Clone)]
 pub struct Stored {
-    value: Arc<[u8]>,
+    value: RowValue,
     data_type: DataType,
     note: u8,
     expiry: Option<Expiry>,
@@ -114,7 +115,7 @@ pub struct Stored {
 }
 
 impl Stored {
-    fn decode(value: Arc<[u8]>) -> Outcome<Stored> {
+    fn decode(value: RowValue) -> Outcome<Stored> {
         let head = Head::decode(&value)?;
         let (body, spread) = match head.body {
             Body::Whole(bytes) => (bytes, None),
@@ -394,15 +395,15 @@ impl<'k> Txn<'k> {
     // ---- reading
 
     /// Reads one row: own writes, hot tier, RocksDB.
-    fn fetch(&mut self, family: Family, row: &[u8]) -> Outcome<Option<Arc<[u8]>>> {
+    fn fetch(&mut self, family: Family, row: &[u8]) -> Outcome<Option<RowValue>> {
         if let Some(written) = self.scratch.overlay.get(family, row) {
-            return Ok(written.map(Arc::from));
+            return Ok(written.map(RowValue::from));
         }
         self.fetch_stored(family, row)
     }
 
     /// What a row is read from: what the run itself has built since its snapshot is in none.
-    fn view_of(&self, row: &[u8]) -> View<'k> {
+    pub(super) fn view_of(&self, row: &[u8]) -> View<'k> {
         let is_built = |place: Place| self.scratch.intents.iter().any(|intent| intent.dead.place == place);
         if self.scratch.intents.is_empty() || !Place::read(row).is_some_and(is_built) {
             return self.view;
@@ -410,13 +411,13 @@ impl<'k> Txn<'k> {
         View { snapshot: None, ..self.view }
     }
 
-    fn fetch_stored(&mut self, family: Family, row: &[u8]) -> Outcome<Option<Arc<[u8]>>> {
+    fn fetch_stored(&mut self, family: Family, row: &[u8]) -> Outcome<Option<RowValue>> {
         if self.mode == Mode::Heavy {
-            return Ok(self.view_of(row).get(family, row)?);
+            return Ok(self.view_of(row).get(family, row)?.map(RowValue::from));
         }
-        let hot_key = super::hot_key(family, row);
+        let hot_name = super::hot_name(family, row);
         let hot = &self.keyspace.hot;
-        let found = if self.quiet { hot.get_quiet(&hot_key) } else { hot.get_at(&hot_key, self.run.now_ms) };
+        let found = if self.quiet { hot.get_quiet(hot_name) } else { hot.get_at(hot_name, self.run.now_ms) };
         match found {
             Lookup::Hit(value) => return Ok(Some(value)),
             Lookup::Absent => return Ok(None),
@@ -432,11 +433,11 @@ impl<'k> Txn<'k> {
         }
         if self.mode.fills_hot_tier() && !self.quiet {
             match &value {
-                Some(value) => hot.put(&hot_key, value, Source::Fill),
-                None => hot.put_absent(&hot_key, Source::Fill),
+                Some(value) => hot.put(hot_name, value, Source::Fill),
+                None => hot.put_absent(hot_name, Source::Fill),
             }
         }
-        Ok(value)
+        Ok(value.map(RowValue::from))
     }
 
     /// Loads a key's head; an expired key is no key.
@@ -480,7 +481,7 @@ impl<'k> Txn<'k> {
     }
 
     /// Reads an element row.
-    pub fn element(&mut self, family: Family, row: &[u8]) -> Outcome<Option<Arc<[u8]>>> {
+    pub fn element(&mut self, family: Family, row: &[u8]) -> Outcome<Option<RowValue>> {
         self.fetch(family, row)
     }
 
@@ -491,10 +492,23 @@ impl<'k> Txn<'k> {
         lower: &[u8],
         upper: &[u8],
         direction: Direction,
+        visit: impl FnMut(&[u8], &[u8]) -> Outcome<ControlFlow<()>>,
+    ) -> Outcome {
+        self.scan_merged(family, Stretch::between(lower, upper), false, direction, visit)
+    }
+
+    /// Scans and merges own writes in; `kept` says whether what is read should be kept (`Txn::scan_kept`).
+    pub(super) fn scan_merged(
+        &mut self,
+        family: Family,
+        stretch: Stretch<'_>,
+        kept: bool,
+        direction: Direction,
         mut visit: impl FnMut(&[u8], &[u8]) -> Outcome<ControlFlow<()>>,
     ) -> Outcome {
+        let Stretch { lower, upper, .. } = stretch;
         if self.scratch.overlay.is_empty() {
-            return self.view_of(lower).scan(family, lower, upper, direction, visit);
+            return self.scan_stored(family, stretch, kept, direction, visit);
         }
         let mut own = self.scratch.overlay.range(family, lower, upper);
         if direction == Direction::Up {
@@ -506,7 +520,7 @@ impl<'k> Txn<'k> {
             Direction::Down => own > row,
         };
         let mut ended = false;
-        self.view_of(lower).scan(family, lower, upper, direction, |row, value| {
+        self.scan_stored(family, stretch, kept, direction, |row, value| {
             while let Some(&(own_row, own_value)) = own.last() {
                 if !comes_first(own_row, row) {
                     break;
@@ -622,7 +636,7 @@ impl<'k> Txn<'k> {
     }
 
     /// What the run has written to a key changes nothing that a client can see.
-    pub(super) fn unmark_changed(&mut self, key: &Key) {
+    pub fn unmark_changed(&mut self, key: &Key) {
         if let Some(index) = self.scratch.find_state(&key.row) {
             self.scratch.states[index].changed_by = 0;
             self.scratch.changes.retain(|&(state, _)| state as usize != index);

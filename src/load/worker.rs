@@ -9,6 +9,7 @@ use super::connection::Connection;
 use super::keys::Picker;
 use super::run::Phase;
 use super::tally::Tally;
+use crate::base::priority::ask_for_short_slices;
 use crate::base::random::Rng;
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, EventData, EventFlags};
@@ -76,6 +77,10 @@ impl<'a> Worker<'a> {
 
     /// Works until every request is answered or given up, and returns what was measured.
     pub fn run(mut self) -> Result<Tally, String> {
+        if self.phase.rate.is_some() {
+            // So that waiting for a processor here is not taken for the server's.
+            ask_for_short_slices();
+        }
         let mut events = Vec::with_capacity(EVENTS_MAX);
         let mut buffer = vec![0; READ_BYTES];
         (0..self.connections.len()).for_each(|index| self.send(index));

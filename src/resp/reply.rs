@@ -253,6 +253,15 @@ impl<'a> Reply<'a> {
         self.fill(mark, self.set_kind(), count);
     }
 
+    /// Puts a bulk string before what was written since the mark.
+    pub fn insert_bulk(&mut self, mark: Mark, bytes: &[u8]) {
+        let body_end = self.out.len();
+        let position = mark.position.min(body_end);
+        self.bulk(bytes);
+        let len = self.out.len() - body_end;
+        self.out[position..].rotate_right(len);
+    }
+
     fn fill(&mut self, mark: Mark, kind: u8, count: usize) {
         let body_end = self.out.len();
         let position = mark.position.min(body_end);
@@ -357,6 +366,18 @@ mod tests {
         };
         let numbers: String = (0..12).map(|i| format!(":{i}|")).collect();
         check(write, &format!("*2|$1|k|*12|{numbers}*0|"), &format!("%1|$1|k|~12|{numbers}*0|"));
+    }
+
+    #[test]
+    fn a_bulk_known_late_can_stand_first() {
+        let write = |r: &mut Reply<'_>| {
+            let whole = r.deferred_array();
+            let first = r.deferred_array();
+            r.integer(1);
+            r.insert_bulk(first, b"k");
+            r.fill_array(whole, 2);
+        };
+        check(write, "*2|$1|k|:1|", "*2|$1|k|:1|");
     }
 
     #[test]

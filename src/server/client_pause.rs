@@ -6,7 +6,7 @@
 use super::connection::{Connection, pause_for};
 use super::messages::filled;
 use crate::dispatch::pauses::held_until_ms;
-use crate::dispatch::run::{Prepared, prepare};
+use crate::dispatch::prepare::{Prepared, prepare};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -13,7 +13,8 @@ use super::{Local, Shared};
 use crate::base::random::Rng;
 use crate::config::{AppendFsync, ClientClass};
 use crate::dispatch::group::{Settled, Ticket};
-use crate::dispatch::run::{self, Bench, Pause, Prepared, Ran, Request, Runner};
+use crate::dispatch::prepare::{Prepared, misconf_text, prepare};
+use crate::dispatch::run::{self, Bench, Pause, Ran, Request, Runner};
 use crate::dispatch::table::Entry;
 use crate::keyspace::RunIdentity;
 use crate::pubsub::Receipt;
@@ -33,6 +34,11 @@ use tokio::net::TcpStream;
 const READ_BYTES: usize = 16 << 10;
 /// Replies beyond this are flushed in the middle of a burst.
 const FLUSH_BYTES: usize = 1 << 20;
+/// A connection with more to run or to send lets the worker's others go first after so much of it.
+const TURN_US: u64 = 100;
+const SEND_BYTES: usize = 128 << 10;
+/// A buffer that the worker does not give back by itself.
+const HUGE_BYTES: usize = 4 << 20;
 /// An idle connection gives back buffers larger than this.
 const KEEP_BYTES: usize = 64 << 10;
 
@@ -54,6 +60,8 @@ pub(super) struct Connection {
     ticket: Option<Ticket>,
     /// Bytes at the front of `input` that `members` stand for.
     pub(super) ahead: usize,
+    /// Requests at the front of `input`, behind those, whose keys have been looked at (`dispatch::lookahead`).
+    foreseen: usize,
     /// The group stalled: its commands are run by themselves.
     alone: bool,
     /// Replies in `output` that are not let go yet, and up to where the log must be flushed for them.
@@ -118,6 +126,7 @@ impl Connection {
             members: Vec::new(),
             ticket: None,
             ahead: 0,
+            foreseen: 0,
             alone: false,
             replies: 0,
             sequence: 0,
@@ -181,7 +190,12 @@ impl Connection {
     /// Runs every whole request in the buffer.
     async fn burst(&mut self) -> Ended {
         self.look_at_clock();
+        let mut turn_began_us = self.mono_us;
         while !self.closing {
+            if self.mono_us.saturating_sub(turn_began_us) > TURN_US {
+                self.let_others_go_first().await;
+                turn_began_us = self.mono_us;
+            }
             match self.step() {
                 Step::Empty => return Ok(()),
                 Step::Done | Step::Again => {}
@@ -228,6 +242,7 @@ impl Connection {
                 }
                 Ok(Decoded::Empty { consumed }) => self.advance(consumed),
                 Ok(Decoded::Complete { consumed }) => {
+                    self.look_ahead(consumed, &limits);
                     let step = self.run_decoded(consumed);
                     match step {
                         Step::Again => {}
@@ -254,6 +269,24 @@ impl Connection {
         }
     }
 
+    /// Before a request is run: asks for what those behind it will touch, if that has not been done.
+    fn look_ahead(&mut self, consumed: usize, limits: &Limits) {
+        let behind = &self.input[self.ahead + consumed..];
+        if self.foreseen > 0 {
+            self.foreseen -= 1;
+        } else if !behind.is_empty() {
+            let node = &self.shared.node;
+            self.foreseen = self.bench.borrow_mut().lookahead.look(node, &self.session, behind, limits);
+        }
+    }
+
+    /// Ends this connection's turn in the worker's loop. Others may join an open group meanwhile: whoever comes back first settles it.
+    async fn let_others_go_first(&mut self) {
+        tokio::task::yield_now().await;
+        self.settle();
+        self.look_at_clock();
+    }
+
     fn look_at_clock(&mut self) {
         self.mono_us = self.shared.node.clock.mono_us();
         self.now_us = self.shared.node.clock.now_us();
@@ -276,7 +309,7 @@ impl Connection {
             return if self.settle() { Step::HeldBack } else { Step::Again };
         }
         let args = self.decoder.args(&self.input[self.ahead..]);
-        if let Prepared::Run(entry) = run::prepare(node, &self.session, args) {
+        if let Prepared::Run(entry) = prepare(node, &self.session, args) {
             let run = run::identify(self.now_us, &mut self.rng);
             let request = Request { session: &self.session, entry, args, run: &run, waiter: None };
             // Who is sent messages gets them exactly where they belong among its replies.
@@ -341,7 +374,7 @@ impl Connection {
             self.closing = true;
             return Step::Empty;
         }
-        match run::prepare(node, &self.session, args) {
+        match prepare(node, &self.session, args) {
             Prepared::Run(entry) => {
                 let run = run::identify(self.now_us, &mut self.rng);
                 let request = Request { session: &self.session, entry, args, run: &run, waiter: None };
@@ -411,7 +444,7 @@ impl Connection {
                 let mut failed = Vec::with_capacity(members.len());
                 for member in members {
                     let start = self.output.len();
-                    Reply::new(&mut self.output, self.session.proto).error(&run::misconf_text(reason));
+                    Reply::new(&mut self.output, self.session.proto).error(&misconf_text(reason));
                     failed.push(Member { ran: Ran { failed: true, ..Ran::default() }, start, ..member });
                 }
                 self.finish_all(failed, 0);
@@ -521,13 +554,7 @@ impl Connection {
                 // Others on this worker may have written, too: whoever comes first flushes for all.
                 tokio::task::yield_now().await;
             }
-            let mut safe = match store.flush_wal(self.sequence) {
-                Ok(()) => true,
-                Err(_) => {
-                    shared.node.keyspace.signal_failure();
-                    false
-                }
-            };
+            let mut safe = shared.sync.flush(&shared.node, self.sequence);
             if safe
                 && self.sequence > store.synced_sequence()
                 && shared.node.config.appendfsync() == AppendFsync::Always
@@ -581,7 +608,7 @@ impl Connection {
         self.has_retracted = true;
         self.output.clear();
         for _ in 0..self.replies {
-            Reply::new(&mut self.output, self.session.proto).error(&run::misconf_text(&reason));
+            Reply::new(&mut self.output, self.session.proto).error(&misconf_text(&reason));
         }
     }
 
@@ -589,8 +616,13 @@ impl Connection {
     async fn send(&mut self) -> Ended {
         let mut output = std::mem::take(&mut self.output);
         let sent = self.send_bytes(&output).await;
-        output.clear();
-        self.output = output;
+        if output.capacity() > HUGE_BYTES {
+            // To give so many pages back takes milliseconds.
+            drop(self.shared.pool.start(move || drop(output)));
+        } else {
+            output.clear();
+            self.output = output;
+        }
         sent
     }
 
@@ -607,7 +639,12 @@ impl Connection {
         }
         let mut sent = 0;
         while sent < output.len() {
-            match self.stream.try_write(&output[sent..]) {
+            if sent > 0 {
+                // A reader as fast as this would keep the worker for as long as there is something to send.
+                tokio::task::yield_now().await;
+            }
+            let slice = &output[sent..output.len().min(sent + SEND_BYTES)];
+            match self.stream.try_write(slice) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(bytes) => sent += bytes,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

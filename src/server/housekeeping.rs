@@ -23,6 +23,7 @@ pub(super) fn start(shared: &Arc<Shared>) {
     tokio::spawn(sample(Arc::clone(shared)));
     tokio::spawn(super::governor::govern(Arc::clone(shared)));
     tokio::spawn(carry(Arc::clone(shared)));
+    tokio::spawn(super::metronome::beat(Arc::clone(shared)));
 }
 
 /// Takes messages for many receivers to them.

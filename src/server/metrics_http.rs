@@ -267,6 +267,9 @@ fn log(node: &Node, sync: &WalSync, page: &mut Exposition) {
         "Handed to the operating system up to here.",
         store.flushed_sequence() as f64,
     );
+    let (buckets, sum_us) = sync.writes().figures();
+    let writes = Durations { buckets: &buckets, sum_us };
+    page.histogram("tuff_wal_write_seconds", "How long workers took to hand the log to the system.", writes);
     page.gauge("tuff_wal_synced_sequence", "On stable storage up to here.", store.synced_sequence() as f64);
     page.counter("tuff_reopens_total", "Reopenings after a failed write.", store.reopens());
     page.gauge(

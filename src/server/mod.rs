@@ -14,6 +14,7 @@ mod housekeeping;
 pub mod logging;
 mod messages;
 mod metrics_http;
+mod metronome;
 mod moving;
 mod pause;
 mod pidfile;
@@ -37,6 +38,7 @@ use crate::hot::HotTier;
 use crate::keyspace::Keyspace;
 use crate::session::ShutdownMode;
 use crate::store::{Store, StoreOptions};
+use metronome::Metronome;
 use placement::Placement;
 use pool::Pool;
 use readers::Readers;
@@ -57,6 +59,7 @@ pub(crate) struct Shared {
     readers: Readers,
     pub(crate) sync: Arc<WalSync>,
     placement: Placement,
+    metronome: Metronome,
     ending: AtomicBool,
     /// Connections accepted since the start; their number is their seat.
     seats: AtomicUsize,
@@ -132,6 +135,7 @@ impl Server {
         let shared = Arc::new(Shared {
             placement: Placement::new(node.workers, first_workers),
             readers: Readers::new(Arc::clone(&node), config.pool_threads()),
+            metronome: Metronome::new(node.workers),
             node,
             pool,
             sync,

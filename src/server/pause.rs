@@ -51,6 +51,8 @@ struct Held {
     job: Job,
     waiter: Option<Arc<Waiter>>,
     turn: Option<Turn>,
+    /// When its wait ends, as its first run has found; the inner none: never.
+    deadline_ms: Option<Option<u64>>,
 }
 
 impl Drop for Held {
@@ -75,7 +77,15 @@ impl Drop for Turn {
     fn drop(&mut self) {
         let keyspace = &self.shared.node.keyspace;
         // The promise on the stripe goes over to the next waiter, or ends.
-        if !self.pass_on || !keyspace.waiters().claim(&self.key, None, || {}) {
+        let mut passed = false;
+        if self.pass_on {
+            keyspace.waiters().claim(&self.key, None, || {
+                if std::mem::replace(&mut passed, true) {
+                    keyspace.stripes().begin_turn(self.stripe);
+                }
+            });
+        }
+        if !passed {
             keyspace.stripes().end_turn(self.stripe);
         }
     }
@@ -103,7 +113,8 @@ impl Connection {
         mut pause: Pause,
     ) -> io::Result<()> {
         let job = Job { command, args, run, session: self.session.clone(), alone: false, fed: None };
-        let mut held = Held { shared: Arc::clone(&self.shared), job, waiter: None, turn: None };
+        let shared = Arc::clone(&self.shared);
+        let mut held = Held { shared, job, waiter: None, turn: None, deadline_ms: None };
         let mut started_us = self.shared.node.clock.mono_us();
         let (mut cold_rounds, mut stalls, mut conflicts) = (0, 0, 0);
         let shared = Arc::clone(&self.shared);
@@ -132,8 +143,11 @@ impl Connection {
                         Err(pause) => pause,
                     }
                 }
-                Pause::Wait(waiter, wait) => {
+                Pause::Wait(waiter, mut wait) => {
+                    // Runs to come see another clock, and wait no longer for that.
+                    wait.deadline_ms = *held.deadline_ms.get_or_insert(wait.deadline_ms);
                     held.waiter = Some(waiter);
+                    held.job.rewrite(&wait.rewrites);
                     // A turn that found nothing is over; the waiter keeps its place in the queue, and there is nothing to pass on.
                     if let Some(mut turn) = held.turn.take() {
                         turn.pass_on = false;
@@ -143,10 +157,13 @@ impl Connection {
                     // Waiting is no work.
                     started_us += shared.node.clock.mono_us().saturating_sub(began_us);
                     match fed {
-                        Fed::Again => match self.again(&mut held) {
-                            Ok(ran) => break Some(ran),
-                            Err(pause) => pause,
-                        },
+                        Fed::Again => {
+                            held.job.run = run::identify(shared.node.clock.now_us(), &mut self.rng);
+                            match self.again(&mut held) {
+                                Ok(ran) => break Some(ran),
+                                Err(pause) => pause,
+                            }
+                        }
                         Fed::TimeUp => {
                             let start = self.output.len();
                             run::timeout_reply(&self.session, &wait, &mut self.output);
@@ -266,7 +283,7 @@ impl Connection {
             None => jobs.push(self.start_dry(held.job())),
         }
         if is_first {
-            self.look_ahead(&mut rows, &mut jobs);
+            self.gather_ahead(&mut rows, &mut jobs);
         }
         // Who must leave no trace in the hot tier is served from the block cache.
         let into_hot_tier = !self.session.no_touch;
@@ -290,7 +307,7 @@ impl Connection {
     }
 
     /// What the whole requests behind the present one will find cold, of a bounded number of them.
-    fn look_ahead(&mut self, rows: &mut Vec<ColdRow>, jobs: &mut Vec<tokio::task::JoinHandle<()>>) {
+    fn gather_ahead(&mut self, rows: &mut Vec<ColdRow>, jobs: &mut Vec<tokio::task::JoinHandle<()>>) {
         let limits = Limits { bulk_len_max: self.shared.node.config.bulk_len_max(), authenticated: true };
         let input = std::mem::take(&mut self.input);
         let mut rest: &[u8] = &input[..input.len().min(AHEAD_BYTES_MAX)];
@@ -440,6 +457,21 @@ impl Held {
 }
 
 impl Job {
+    /// Replaces arguments for the runs to come.
+    fn rewrite(&mut self, rewrites: &[(usize, Vec<u8>)]) {
+        if rewrites.is_empty() {
+            return;
+        }
+        let args = self.args.clone();
+        let mut words: Vec<&[u8]> = args.args().iter().collect();
+        for (at, word) in rewrites {
+            if let Some(old) = words.get_mut(*at) {
+                *old = word;
+            }
+        }
+        self.args = OwnedArgs::from_slices(&words);
+    }
+
     fn request<'j>(&'j self, shared: &'j Shared) -> Request<'j> {
         Request {
             session: &self.session,

@@ -1,40 +1,54 @@
-//! The I/O pool: the threads that may wait for a disk. Cold reads use all of them; heavy commands only a few at a time, so that
-//! they never keep a cold read waiting.
+//! The I/O pool: the threads that may wait for a disk. Heavy commands have a few of their own, so that they never keep a cold read
+//! waiting. Both kinds are nice to the workers, the heavy ones more so: what they do is long and mostly computing.
 
+use crate::base::priority::be_nice;
 use std::sync::Arc;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Semaphore;
 
 /// Heavy commands at the same time.
 const HEAVY_MAX: usize = 4;
+/// How nice the threads are. A cold read is waited for by its client and uses little; so it is nearly a worker's equal.
+const NICE: i32 = 2;
+const HEAVY_NICE: i32 = 10;
 
 /// The pool.
 pub struct Pool {
-    handle: Handle,
-    heavy: Arc<Semaphore>,
-    runtime: parking_lot::Mutex<Option<Runtime>>,
+    cold: Handle,
+    heavy: Handle,
+    heavy_turns: Arc<Semaphore>,
+    runtimes: parking_lot::Mutex<Vec<Runtime>>,
+}
+
+fn start_threads(name: &str, threads: usize, nice: i32) -> std::io::Result<Runtime> {
+    let start = move || {
+        be_nice(nice);
+    };
+    Builder::new_multi_thread()
+        .worker_threads(1)
+        .max_blocking_threads(threads)
+        .thread_name(name)
+        .on_thread_start(start)
+        .enable_time()
+        .build()
 }
 
 impl Pool {
     /// A pool of this many threads, started as they are needed.
     pub fn new(threads: usize) -> std::io::Result<Pool> {
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(1)
-            .max_blocking_threads(threads.max(HEAVY_MAX + 1))
-            .thread_name("tuff-pool")
-            .enable_time()
-            .build()?;
-        let handle = runtime.handle().clone();
+        let cold = start_threads("tuff-pool", threads.max(1), NICE)?;
+        let heavy = start_threads("tuff-heavy", HEAVY_MAX, HEAVY_NICE)?;
         Ok(Pool {
-            handle,
-            heavy: Arc::new(Semaphore::new(HEAVY_MAX)),
-            runtime: parking_lot::Mutex::new(Some(runtime)),
+            cold: cold.handle().clone(),
+            heavy: heavy.handle().clone(),
+            heavy_turns: Arc::new(Semaphore::new(HEAVY_MAX)),
+            runtimes: parking_lot::Mutex::new(vec![cold, heavy]),
         })
     }
 
     /// Runs work that may wait for the disk. `None` when it panicked or the pool is gone.
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-        self.handle.spawn_blocking(work).await.ok()
+        self.cold.spawn_blocking(work).await.ok()
     }
 
     /// Starts such work without waiting for it here.
@@ -42,18 +56,18 @@ impl Pool {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> tokio::task::JoinHandle<T> {
-        self.handle.spawn_blocking(work)
+        self.cold.spawn_blocking(work)
     }
 
     /// Runs a heavy command, when its turn among the heavy ones comes.
     pub async fn run_heavy<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-        let _permit = Arc::clone(&self.heavy).acquire_owned().await.ok()?;
-        self.run(work).await
+        let _permit = Arc::clone(&self.heavy_turns).acquire_owned().await.ok()?;
+        self.heavy.spawn_blocking(work).await.ok()
     }
 
     /// Ends the pool, leaving running work to itself.
     pub fn end(&self) {
-        if let Some(runtime) = self.runtime.lock().take() {
+        for runtime in self.runtimes.lock().drain(..) {
             runtime.shutdown_background();
         }
     }

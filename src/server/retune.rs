@@ -28,6 +28,8 @@ pub(super) fn retune(node: &Node) {
     tuning.set_set_value_bytes_max(config.set_value_bytes_max());
     tuning.set_zset_entries_max(config.zset_entries_max());
     tuning.set_zset_value_bytes_max(config.zset_value_bytes_max());
+    tuning.set_stream_node_bytes_max(config.stream_node_bytes_max());
+    tuning.set_stream_node_entries_max(config.stream_node_entries_max());
     tuning.set_string_bytes_max(usize::try_from(config.bulk_len_max()).unwrap_or(usize::MAX));
     keyspace.telling().set_wanted(Events::of_letters(&config.notify_keyspace_events()));
     let policy = hot_policy(config);

@@ -5,7 +5,7 @@
 //! system. Stripe locks are never held across a wait here.
 
 use crate::config::AppendFsync;
-use crate::dispatch::node::Node;
+use crate::dispatch::node::{LoopLag, Node};
 use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -23,6 +23,8 @@ pub struct WalSync {
     ended: AtomicBool,
     last_sync_us: AtomicU64,
     syncs: AtomicU64,
+    /// How long the workers took to hand the log to the operating system.
+    writes: LoopLag,
 }
 
 impl Default for WalSync {
@@ -34,6 +36,7 @@ impl Default for WalSync {
             ended: AtomicBool::new(false),
             last_sync_us: AtomicU64::new(0),
             syncs: AtomicU64::new(0),
+            writes: LoopLag::default(),
         }
     }
 }
@@ -43,6 +46,26 @@ impl WalSync {
     pub fn start(self: &Arc<Self>, node: Arc<Node>) -> std::io::Result<std::thread::JoinHandle<()>> {
         let sync = Arc::clone(self);
         std::thread::Builder::new().name("tuff-wal".to_owned()).spawn(move || sync.serve(&node))
+    }
+
+    /// Hands the log up to `sequence` to the operating system, if nobody has. False when that has failed.
+    pub fn flush(&self, node: &Node, sequence: u64) -> bool {
+        let store = node.keyspace.store();
+        if store.flushed_sequence() >= sequence {
+            return true;
+        }
+        let began_us = node.clock.mono_us();
+        let flushed = store.flush_wal(sequence);
+        self.writes.note(node.clock.mono_us().saturating_sub(began_us));
+        if flushed.is_err() {
+            node.keyspace.signal_failure();
+        }
+        flushed.is_ok()
+    }
+
+    /// How long the log's writes took.
+    pub fn writes(&self) -> &LoopLag {
+        &self.writes
     }
 
     /// Waits until the log is on stable storage up to `sequence`, or the store has failed (false) or been reopened.

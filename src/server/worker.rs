@@ -1,7 +1,7 @@
 //! A worker: one thread, one single-threaded tokio runtime, the connections given to it.
 //!
-//! The acceptor hands out new connections in turn; `placement` may send them on to other workers. A ticker measures how late the worker's loop comes round: the figure by which
-//! the promise that nothing holds a worker up is watched.
+//! The acceptor hands out new connections in turn; `placement` may send them on to other workers. `metronome` measures how late the
+//! worker's loop comes round.
 
 use super::connection::Connection;
 use super::moving::Luggage;
@@ -14,12 +14,9 @@ use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::LocalSet;
-
-const TICK: Duration = Duration::from_millis(10);
 
 /// A connection that comes to a worker. Their number is bounded by `maxclients`.
 pub(super) enum Arrival {
@@ -51,12 +48,13 @@ pub(super) fn start(
 
 async fn serve(shared: Arc<Shared>, number: usize, mut arrivals: UnboundedReceiver<Arrival>) {
     shared.placement.enter(number);
+    crate::base::priority::ask_for_short_slices();
     let desk = Desk {
         shared: Rc::new(Local(shared)),
         worker: number,
         bench: Rc::new(RefCell::new(Bench::of_worker(number))),
     };
-    let ticker = tokio::task::spawn_local(tick(Arc::clone(&desk.shared), Rc::clone(&desk.bench)));
+    let ticker = tokio::task::spawn_local(tick(number, Arc::clone(&desk.shared), Rc::clone(&desk.bench)));
     let mut connections = tokio::task::JoinSet::new();
     while let Some(arrival) = arrivals.recv().await {
         while connections.try_join_next().is_some() {}
@@ -92,11 +90,10 @@ fn welcome(
     Ok(Connection::new(desk, seat, stream, session))
 }
 
-async fn tick(shared: Arc<Shared>, bench: Rc<RefCell<Bench>>) {
+async fn tick(worker: usize, shared: Arc<Shared>, bench: Rc<RefCell<Bench>>) {
     loop {
-        let due = tokio::time::Instant::now() + TICK;
-        tokio::time::sleep_until(due).await;
-        shared.node.loop_lag.note(due.elapsed().as_micros() as u64);
+        let lag_us = shared.metronome.beat(worker).await;
+        shared.node.loop_lag.note(lag_us);
         // Whoever is in a group settles it in the same turn of the loop; should one ever fail to, its locks end here.
         bench.borrow_mut().group.settle(&shared.node.keyspace, &shared.node.clock);
     }

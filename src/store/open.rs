@@ -5,10 +5,11 @@ use super::dead::{DeadFilterFactory, DeadSet};
 use super::faults::Faults;
 use super::handle::Db;
 use super::{Store, Unavailable};
+use crate::base::priority::make_nice;
 use crate::encoding::Family;
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType,
-    DBRecoveryMode, LruCacheOptions, Options, WriteBufferManager,
+    DBRecoveryMode, Env, LogLevel, LruCacheOptions, Options, WriteBufferManager,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -50,9 +51,11 @@ pub(super) struct Shared {
 
 use std::sync::atomic::Ordering::Relaxed;
 
-/// A block cache is parted in at most 64, and into parts of at least this many bytes. What is larger than a part is not cached at all:
-/// a file of small rows has a filter of some megabytes, and without it every read reads that from disk.
-const CACHE_PART_BYTES_MIN: usize = 16 << 20;
+/// A block cache is parted in at most 64, and into parts of at least this many bytes. What is larger than a part is not cached at all, so
+/// filters and indexes that can become large are cut into blocks. Many parts and small blocks also keep threads out of each other's way:
+/// each part has one lock, which every SET of a new key takes some ten times, and with few parts a worker met a compaction
+/// there that had lost its processor.
+const CACHE_PART_BYTES_MIN: usize = 1 << 20;
 
 fn new_cache(bytes: usize) -> Cache {
     let parts = (bytes / CACHE_PART_BYTES_MIN).clamp(1, 64);
@@ -104,6 +107,10 @@ const MEMTABLE_BYTES: usize = 8 << 20;
 /// pool, so one in a thousand (10 bits) is too many: at 10 bits one SET in a hundred was cold, at 16 one in some thousands.
 const BLOOM_BITS: f64 = 16.0;
 
+/// How nice RocksDB's threads are.
+const FLUSH_NICE: i32 = 5;
+const COMPACTION_NICE: i32 = 10;
+
 pub(super) fn open_db(
     path: &Path,
     options: &StoreOptions,
@@ -122,11 +129,28 @@ pub(super) fn open_db(
         DB::open_cf_descriptors(&database, path, families)
     };
     let db = opened.map_err(|error| Unavailable(error.into_string()))?;
+    // Its threads are there now. They are nice to the workers, but must keep up with them in the long run.
+    make_nice("rocksdb:high", FLUSH_NICE);
+    make_nice("rocksdb:low", COMPACTION_NICE);
     Db::new(db, read_only, faults, Arc::clone(&shared.dead)).map_err(Unavailable)
 }
 
 fn database_options(options: &StoreOptions, shared: &Shared) -> Options {
     let mut database = Options::default();
+    // Workers do not wait for the file system when a memtable is full or the log grows: the next log is made before it is needed, and
+    // space is found for it by who brings it to the disk.
+    match database.get_options_from_string("async_wal_precreate=true; allow_fallocate=false") {
+        Ok(options) => database = options,
+        Err(error) => tracing::warn!(%error, "RocksDB does not know how to make logs ahead of time"),
+    }
+    // One thread flushes (`set_max_background_jobs`), and one is free to make logs meanwhile.
+    match Env::new() {
+        Ok(mut env) => {
+            env.set_high_priority_background_threads(2);
+            database.set_env(&env);
+        }
+        Err(error) => tracing::warn!(%error, "RocksDB's threads stay as they are"),
+    }
     database.create_if_missing(true);
     database.create_missing_column_families(true);
     // One write(2) per burst: the log is flushed by hand.
@@ -135,6 +159,11 @@ fn database_options(options: &StoreOptions, shared: &Shared) -> Options {
     database.set_max_total_wal_size(options.wal_bytes_max);
     // A kill can cut the log's last record; whatever comes before is intact. A hole in the middle is damage and is refused.
     database.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+    // Two workers that write at once: the second one sleeps until the first has written for both. Yielding its processor instead
+    // costs milliseconds when others want that.
+    database.set_enable_write_thread_adaptive_yield(false);
+    // What RocksDB says of each memtable would be written to its log file by workers.
+    database.set_log_level(LogLevel::Warn);
     database.set_write_buffer_manager(&shared.write_buffers);
     database.set_max_open_files(options.open_files_max);
     database.set_max_background_jobs(options.background_threads.max(2));
@@ -157,10 +186,9 @@ fn family_options(family: Family, options: &StoreOptions, shared: &Shared) -> Op
     table.set_cache_index_and_filter_blocks_with_high_priority(true);
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
     match family {
-        Family::Keys => table.set_bloom_filter(BLOOM_BITS, false),
-        Family::Hash | Family::Set | Family::Member => {
+        Family::Keys | Family::Hash | Family::Set | Family::Member | Family::Group => {
             table.set_bloom_filter(BLOOM_BITS, false);
-            // Their rows are small, so their filters large: in pieces, only those in use need memory.
+            // A filter of small rows is large: in pieces, only those in use need memory.
             table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
             table.set_partition_filters(true);
             table.set_pin_top_level_index_and_filter(true);
@@ -214,6 +242,29 @@ impl std::fmt::Debug for Store {
 mod tests {
     use super::*;
     use crate::store::{Batch, Tier};
+
+    #[test]
+    fn a_folder_from_before_a_family_opens_and_gets_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        options.create_missing_column_families(true);
+        let old: Vec<_> = Family::ALL.iter().take(10).map(|family| family.name()).collect();
+        let db = DB::open_cf(&options, folder.path(), old).unwrap();
+        db.put_cf(db.cf_handle("keys").unwrap(), b"k", b"v").unwrap();
+        drop(db);
+        let store = Store::open(folder.path(), StoreOptions::default()).unwrap();
+        store
+            .with_db(|db| {
+                let mut batch = Batch::default();
+                batch.put(db, Family::Stream, b"row", b"new");
+                store.write(db, batch, true).unwrap();
+                let view = db.newest(Tier::Disk);
+                assert_eq!(view.get(Family::Keys, b"k").unwrap().as_deref(), Some(&b"v"[..]));
+                assert_eq!(view.get(Family::Stream, b"row").unwrap().as_deref(), Some(&b"new"[..]));
+            })
+            .unwrap();
+    }
 
     #[test]
     fn a_read_that_has_been_warmed_is_in_memory_however_large_the_filter() {

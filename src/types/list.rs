@@ -11,7 +11,7 @@
 //! Operations take the head that the caller has loaded. Locks: the caller's key is locked by its command.
 
 mod edit;
-mod listpack;
+pub(super) mod listpack;
 mod packed;
 mod room;
 mod rows;

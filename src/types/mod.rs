@@ -14,5 +14,6 @@ pub mod pick;
 pub mod positions;
 pub mod scan;
 pub mod set;
+pub mod stream;
 pub mod string;
 pub mod zset;

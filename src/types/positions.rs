@@ -6,7 +6,7 @@
 
 use crate::encoding::Family;
 use crate::encoding::row::{POSITION_END, Place, Position, split_field_row};
-use crate::keyspace::{Direction, Outcome, Stop, Txn};
+use crate::keyspace::{Direction, Outcome, Stop, Stretch, Txn};
 use std::ops::{ControlFlow, Range};
 
 /// Visits the rows of a collection within a range of positions, in order: position, name, value.
@@ -25,12 +25,17 @@ pub fn walk(
         end if end < POSITION_END => place.element_at(Position(end)),
         _ => place.end(),
     };
-    txn.scan(family, &lower, &upper, Direction::Up, |row, value| {
+    let visit = |row: &[u8], value: &[u8]| {
         let Some((position, name)) = split_field_row(row) else {
             return Err(Stop::Unavailable("damaged row: element without its position".to_owned()));
         };
         Ok(visit(position, name, value))
-    })
+    };
+    if positions == (0..POSITION_END) {
+        let stretch = Stretch { lower: &lower, upper: &upper, is_first: true, is_last: true };
+        return txn.scan_kept(family, stretch, Direction::Up, visit);
+    }
+    txn.scan(family, &lower, &upper, Direction::Up, visit)
 }
 
 /// Visits about `rows` of a collection's `count` rows from a cursor on: name, value. Gives the next cursor, 0 at the end.

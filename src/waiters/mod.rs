@@ -6,12 +6,16 @@
 //! one compare-and-swap on the waiter's state, so a waiter is served once or not at all, and nothing it would have taken is lost:
 //! a claimed waiter that goes away passes its turn on.
 //!
+//! Readers of streams take nothing away, so all of them are told at once to look again, without a turn. Those of a consumer group
+//! do: of each group the first has a turn. They are told, too, when the key is no stream any more.
+//!
 //! Locks: a queue is changed only under the stripe lock of its key, or for removal; the shard mutex is innermost.
 
 use crate::encoding::head::DataType;
 use crate::encoding::row::RowKey;
 use ahash::AHashMap;
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -48,10 +52,22 @@ impl State {
     }
 }
 
+/// How a waiter stands to the others of the same key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// It takes what comes: the first in the queue is served.
+    Takes,
+    /// It only looks: all are.
+    Reads,
+    /// It takes what comes for its group (a hash of its name): the first of each group is served.
+    Group(u64),
+}
+
 /// One blocked command.
 pub struct Waiter {
     client: u64,
     wants: DataType,
+    service: Service,
     keys: Vec<RowKey>,
     state: AtomicU8,
     turn: Mutex<Option<RowKey>>,
@@ -60,10 +76,11 @@ pub struct Waiter {
 
 impl Waiter {
     /// A waiter of this client for keys (head rows) of this type.
-    pub fn new(client: u64, wants: DataType, keys: Vec<RowKey>) -> Arc<Waiter> {
+    pub fn new(client: u64, wants: DataType, service: Service, keys: Vec<RowKey>) -> Arc<Waiter> {
         Arc::new(Waiter {
             client,
             wants,
+            service,
             keys,
             state: AtomicU8::new(State::Waiting as u8),
             turn: Mutex::new(None),
@@ -174,13 +191,23 @@ impl Waiters {
         self.count.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// Claims the first waiter of a key that wants this type. Before the waiter can see the claim, `promise` is called: the
-    /// turn begins. Called under the key's exclusive lock, or by the holder of its turn.
-    pub fn claim(&self, key: &[u8], has: Option<DataType>, promise: impl FnOnce()) -> bool {
+    /// Claims the first waiter of a key that wants this type; of readers all, of groups the first of each. Before a waiter that
+    /// takes can see the claim, `promise` is called: its turn begins. Called under the key's exclusive lock, or by the holder of its
+    /// turn.
+    pub fn claim(&self, key: &[u8], has: Option<DataType>, mut promise: impl FnMut()) -> bool {
         let queues = self.shard(key).lock();
         let Some(queue) = queues.get(key) else { return false };
+        let mut served: SmallVec<[Service; 4]> = SmallVec::new();
+        let mut claimed = false;
         for waiter in queue {
-            if has.is_some_and(|has| has != waiter.wants) || waiter.state() != State::Waiting {
+            if has.is_some_and(|has| has != waiter.wants)
+                || waiter.state() != State::Waiting
+                || served.contains(&waiter.service)
+            {
+                continue;
+            }
+            if waiter.service == Service::Reads {
+                claimed |= waiter.decide(State::Claimed);
                 continue;
             }
             // The slot stays locked over the claim: the woken connection finds the turn in it, or waits for the lock.
@@ -188,10 +215,21 @@ impl Waiters {
             if waiter.decide(State::Claimed) {
                 *turn = Some(RowKey::from_slice(key));
                 promise();
-                return true;
+                claimed = true;
+                served.push(waiter.service);
             }
         }
-        false
+        claimed
+    }
+
+    /// Tells those who wait on behalf of a group that the key is gone, or is no stream any more.
+    pub fn tell_gone(&self, key: &[u8]) {
+        let queues = self.shard(key).lock();
+        for waiter in queues.get(key).into_iter().flatten() {
+            if matches!(waiter.service, Service::Group(_)) {
+                waiter.decide(State::Claimed);
+            }
+        }
     }
 
     /// Tells every waiter to run its command again, without a turn: after SWAPDB, FLUSHALL or a reopen.
@@ -216,7 +254,29 @@ mod tests {
     use super::*;
 
     fn waiter(client: u64, keys: &[&[u8]]) -> Arc<Waiter> {
-        Waiter::new(client, DataType::List, keys.iter().map(|key| RowKey::from_slice(key)).collect())
+        waiter_of(client, DataType::List, Service::Takes, keys)
+    }
+
+    fn waiter_of(client: u64, wants: DataType, service: Service, keys: &[&[u8]]) -> Arc<Waiter> {
+        Waiter::new(client, wants, service, keys.iter().map(|key| RowKey::from_slice(key)).collect())
+    }
+
+    #[test]
+    fn all_readers_are_told_and_the_first_of_each_group_has_a_turn() {
+        let waiters = Waiters::default();
+        let services =
+            [Service::Group(1), Service::Reads, Service::Group(1), Service::Group(2), Service::Reads];
+        let queue: Vec<_> =
+            services.into_iter().map(|service| waiter_of(1, DataType::Stream, service, &[b"s"])).collect();
+        queue.iter().for_each(|waiter| waiters.enlist(waiter));
+        let mut turns = 0;
+        assert!(waiters.claim(b"s", Some(DataType::Stream), || turns += 1));
+        let claimed: Vec<_> = queue.iter().map(|waiter| waiter.state() == State::Claimed).collect();
+        assert_eq!((claimed, turns), (vec![true, true, false, true, true], 2));
+        assert!(queue[0].take_turn().is_some() && queue[1].take_turn().is_none());
+        assert!(!waiters.claim(b"s", Some(DataType::List), || {}));
+        waiters.tell_gone(b"s");
+        assert_eq!((queue[2].state(), queue[2].take_turn()), (State::Claimed, None));
     }
 
     #[test]

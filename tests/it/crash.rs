@@ -33,6 +33,8 @@ enum Content {
     Set(BTreeSet<String>),
     /// Scores by member.
     Zset(BTreeMap<String, String>),
+    /// Ids, which rise, and values. It may be empty.
+    Stream(Vec<(String, String)>),
 }
 
 /// What one writer's keys hold after its first operations.
@@ -47,7 +49,7 @@ struct Operation {
 }
 
 /// The kinds of keys that a writer has five of each.
-const KINDS: [&str; 5] = ["text", "hash", "list", "set", "zset"];
+const KINDS: [&str; 6] = ["text", "hash", "list", "set", "zset", "stream"];
 
 /// One of the members that sorted sets have, of many lengths.
 fn zset_member(number: u64) -> String {
@@ -62,7 +64,7 @@ fn operation(writer: usize, seed: u64, n: u64) -> Operation {
     let words = |list: &[&str]| list.iter().map(|w| w.to_string()).collect::<Vec<String>>();
     let number = n.to_string();
     let one = |list: &[&str]| Operation { commands: vec![words(list)] };
-    match chance.below(23) {
+    match chance.below(27) {
         0..=2 => one(&["SET", &key("text"), &number]),
         3 => one(&[
             "SET",
@@ -89,6 +91,7 @@ fn operation(writer: usize, seed: u64, n: u64) -> Operation {
                 words(&["SADD", &key("set"), &number]),
                 words(&["ZADD", &key("zset"), &number, "pair"]),
                 words(&["RPUSH", &key("list"), &number]),
+                words(&["XADD", &key("stream"), &format!("{n}-1"), "f", &number]),
             ];
             Operation { commands: [&[set("left")], &marks[..], &[set("right")]].concat() }
         }
@@ -106,6 +109,9 @@ fn operation(writer: usize, seed: u64, n: u64) -> Operation {
             one(&[name, &key("set"), &other(&mut chance), &other(&mut chance)])
         }
         18..=20 => one(&["ZADD", &key("zset"), &number, &zset_member(chance.below(30))]),
+        22 | 23 => one(&["XADD", &key("stream"), &format!("{n}-1"), "f", &number]),
+        24 => one(&["XADD", &key("stream"), "MAXLEN", "40", &format!("{n}-1"), "f", &number]),
+        25 => one(&["XDEL", &key("stream"), &format!("{}-1", n.saturating_sub(1 + chance.below(100)))]),
         21 => one(&["ZREM", &key("zset"), &zset_member(chance.below(30)), "pair"]),
         _ => one(&["DEL", &key(KINDS[chance.below(KINDS.len() as u64) as usize])]),
     }
@@ -138,6 +144,9 @@ impl Model {
             self.keys.insert(key.clone(), Content::Set(stored));
             return;
         }
+        if name == "XDEL" && !self.keys.contains_key(key) {
+            return;
+        }
         let content = self.keys.entry(key.clone()).or_insert_with(|| Content::new(name));
         match (name, content) {
             ("SET", content) => *content = Content::Text(words[0].clone()),
@@ -148,6 +157,14 @@ impl Model {
             ("SADD", Content::Set(members)) => members.extend(words.iter().cloned()),
             ("SREM", Content::Set(members)) => members.retain(|member| !words.contains(member)),
             ("ZADD", Content::Zset(scores)) => drop(scores.insert(words[1].clone(), words[0].clone())),
+            ("XADD", Content::Stream(entries)) => {
+                let (id, value) = (&words[words.len() - 3], &words[words.len() - 1]);
+                entries.push((id.clone(), value.clone()));
+                if words[0] == "MAXLEN" && entries.len() > 40 {
+                    entries.drain(..entries.len() - 40);
+                }
+            }
+            ("XDEL", Content::Stream(entries)) => entries.retain(|(id, _)| *id != words[0]),
             ("ZREM", Content::Zset(scores)) => words.iter().for_each(|word| drop(scores.remove(word))),
             (other, content) => panic!("the model knows no {other} of {content:?}"),
         }
@@ -161,6 +178,7 @@ impl Content {
             b'H' => Content::Hash(BTreeMap::new()),
             b'L' | b'R' => Content::List(Vec::new()),
             b'Z' => Content::Zset(BTreeMap::new()),
+            b'X' => Content::Stream(Vec::new()),
             _ if command == "SET" => Content::Text(String::new()),
             _ => Content::Set(BTreeSet::new()),
         }
@@ -169,7 +187,7 @@ impl Content {
     /// A collection without elements is no key.
     fn is_empty(&self) -> bool {
         match self {
-            Content::Text(_) => false,
+            Content::Text(_) | Content::Stream(_) => false,
             Content::List(items) => items.is_empty(),
             Content::Set(members) => members.is_empty(),
             Content::Hash(pairs) | Content::Zset(pairs) => pairs.is_empty(),
@@ -292,11 +310,29 @@ fn read_content(client: &mut Client, writer: usize) -> BTreeMap<String, Content>
                 Content::Set(members.into_iter().collect())
             }
             "zset" => read_zset(client, &key),
+            "stream" => read_stream(client, &key),
             other => panic!("{key} is a {other}"),
         };
         found.insert(key, content);
     }
     found
+}
+
+/// A stream, whose length and last id must fit its entries.
+fn read_stream(client: &mut Client, key: &str) -> Content {
+    let entries: Vec<(String, String)> = client
+        .run(&format!("XRANGE {key} - +"))
+        .items()
+        .into_iter()
+        .map(|entry| {
+            let [id, words] = &entry.items()[..] else { panic!("{key}: {}", entry.render()) };
+            (id.text(), words.items()[1].text())
+        })
+        .collect();
+    assert_eq!(client.run(&format!("XLEN {key}")).integer(), entries.len() as i64, "XLEN {key}");
+    let newest = client.run(&format!("XREVRANGE {key} + - COUNT 1")).items();
+    assert_eq!(newest.first().map(|entry| entry.items()[0].text()), entries.last().map(|(id, _)| id.clone()));
+    Content::Stream(entries)
 }
 
 /// A sorted set, which must be the same by its scores, by its members, and by its length.

@@ -82,7 +82,7 @@ fn wait(call: &Call<'_>, reply: &mut Reply<'_>, keys: Range<usize>, deadline_ms:
         return Ok(());
     }
     let (wants, on_timeout) = (DataType::Zset, TimeoutReply::NullArray);
-    Err(Stop::Wait(Wait { wants, deadline_ms, on_timeout, keys: keys.collect() }))
+    Err(Stop::Wait(Wait::to_take(wants, deadline_ms, on_timeout, keys.collect())))
 }
 
 pub(super) fn bzpopmin(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {

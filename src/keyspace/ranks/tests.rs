@@ -144,7 +144,15 @@ impl Subject<'_, '_> {
         let expected = self.rows.iter().nth(rank as usize).map(|suffix| self.row(suffix));
         // A dry run holds no lock: what it finds tells nothing.
         let dry = self.txn.mode() == Mode::Dry;
-        let found = self.txn.row_at(family, place, count, rank)?;
+        // The tightest ones that are true.
+        let first =
+            self.rows.first().map_or_else(|| RowKey::from_slice(&place.prefix()), |suffix| self.row(suffix));
+        let end = self
+            .rows
+            .last()
+            .map_or_else(|| place.end(), |suffix| [&self.row(suffix)[..], &[0]].concat().into());
+        let limits = (&first[..], &end[..]);
+        let found = self.txn.row_at(family, place, count, limits, rank)?;
         assert!(dry || found == expected, "the row at {rank} of {count} is {found:?}, not {expected:?}");
         let mut questions = vec![(place.end(), count), (RowKey::from_slice(&place.prefix()), 0)];
         if let Some(row) = expected {
@@ -152,7 +160,7 @@ impl Subject<'_, '_> {
             questions.push((row, rank));
         }
         for (row, rank) in questions {
-            let found = self.txn.rank(family, place, count, &row)?;
+            let found = self.txn.rank(family, place, count, limits, &row)?;
             assert!(dry || found == rank, "the rank of {row:?} of {count} is {found}, not {rank}");
         }
         Ok(())

@@ -7,7 +7,7 @@
 use crate::base::number::parse_i64;
 
 /// Bytes of an empty listpack.
-pub(super) const EMPTY_BYTES: u64 = 7;
+pub(in crate::types) const EMPTY_BYTES: u64 = 7;
 /// More bytes than this no element takes beyond its own.
 const ELEMENT_EXTRA_BYTES_MAX: u64 = 10;
 /// A listpack bounded by its elements is bounded by these bytes, too.
@@ -16,15 +16,10 @@ const SAFE_BYTES_MAX: u64 = 8192;
 const CLASS_BYTES: [u64; 5] = [4096, 8192, 16384, 32768, 65536];
 
 /// Bytes an element takes in a listpack: an integer or its length and text, then the length of all that once more.
-pub(super) fn element_bytes(element: &[u8]) -> u64 {
+pub(in crate::types) fn element_bytes(element: &[u8]) -> u64 {
     let len = element.len() as u64;
     let entry = match parse_i64(element) {
-        Some(0..=127) => 1,
-        Some(-4096..=4095) => 2,
-        Some(-32_768..=32_767) => 3,
-        Some(-8_388_608..=8_388_607) => 4,
-        Some(-2_147_483_648..=2_147_483_647) => 5,
-        Some(_) => 9,
+        Some(number) => return integer_bytes(number),
         None if len < 64 => 1 + len,
         None if len < 4096 => 2 + len,
         None => 5 + len,
@@ -37,6 +32,18 @@ pub(super) fn element_bytes(element: &[u8]) -> u64 {
             2_097_152..=268_435_455 => 4,
             _ => 5,
         }
+}
+
+/// The same for an integer.
+pub(in crate::types) fn integer_bytes(number: i64) -> u64 {
+    match number {
+        0..=127 => 2,
+        -4096..=4095 => 3,
+        -32_768..=32_767 => 4,
+        -8_388_608..=8_388_607 => 5,
+        -2_147_483_648..=2_147_483_647 => 6,
+        _ => 10,
+    }
 }
 
 /// No fewer bytes than a listpack of so many elements takes, whose packed form here takes `packed_bytes`.

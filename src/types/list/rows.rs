@@ -17,7 +17,7 @@ use super::{End, listpack};
 use crate::encoding::head::{Spread, read_u64};
 use crate::encoding::row::{PLACE_LEN, Place};
 use crate::encoding::{Damaged, Family};
-use crate::keyspace::{Direction, Key, Mode, Outcome, Stop, Txn, WORKER_STEPS_MAX};
+use crate::keyspace::{Direction, Key, Mode, Outcome, Stop, Stretch, Txn, WORKER_STEPS_MAX};
 use crate::types::pages::Pages;
 use smallvec::SmallVec;
 use std::ops::{ControlFlow, Range};
@@ -160,7 +160,10 @@ impl Rows {
             })?;
             return found.ok_or_else(miscounted);
         }
-        let row = txn.row_at(Family::List, self.place, self.count, nth)?.ok_or_else(miscounted)?;
+        let (first, end) =
+            (self.place.index_row(self.first), self.place.index_row(self.last.saturating_add(1)));
+        let row =
+            txn.row_at(Family::List, self.place, self.count, (&first, &end), nth)?.ok_or_else(miscounted)?;
         Ok(position_of(&row)?)
     }
 
@@ -190,7 +193,9 @@ impl Rows {
         };
         let steps_max = if txn.mode() == Mode::Worker { WORKER_STEPS_MAX } else { u64::MAX };
         let mut steps = 0;
-        txn.scan(Family::List, &lower, &upper, direction, |row, element| {
+        let (is_first, is_last) = (first == self.first, last == self.last);
+        let stretch = Stretch { lower: &lower, upper: &upper, is_first, is_last };
+        txn.scan_kept(Family::List, stretch, direction, |row, element| {
             if steps == steps_max {
                 return Err(Stop::Heavy);
             }

@@ -11,7 +11,7 @@ use crate::encoding::Family;
 use crate::encoding::head::Body;
 use crate::encoding::row::{PLACE_LEN, RowKey};
 use crate::encoding::score::{order_of, read_score_row, row_at_order, score_of, score_row, split_element};
-use crate::keyspace::{Direction, Mode, Outcome, Stop, Stored, Txn, WORKER_STEPS_MAX};
+use crate::keyspace::{Direction, Mode, Outcome, Stop, Stored, Stretch, Txn, WORKER_STEPS_MAX};
 use std::ops::{ControlFlow, Range};
 
 /// Longer offsets into a span are found by rank.
@@ -274,7 +274,8 @@ fn rank_span(txn: &mut Txn<'_>, rows: &Rows, range: Range<u64>, reversed: bool) 
 }
 
 fn at_rank(txn: &mut Txn<'_>, rows: &Rows, rank: u64) -> Outcome<RowKey> {
-    let found = txn.row_at(Family::Score, rows.place, rows.count, rank)?;
+    let (first, end) = rows.limits();
+    let found = txn.row_at(Family::Score, rows.place, rows.count, (&first, &end), rank)?;
     found.ok_or_else(|| Stop::Unavailable("a sorted set has fewer members than its head counts".to_owned()))
 }
 
@@ -355,7 +356,7 @@ fn rank_of_row(txn: &mut Txn<'_>, rows: &Rows, row: &[u8]) -> Outcome<u64> {
     } else if *row >= end[..] {
         Ok(rows.count)
     } else {
-        txn.rank(Family::Score, rows.place, rows.count, row)
+        txn.rank(Family::Score, rows.place, rows.count, (&first, &end), row)
     }
 }
 
@@ -443,7 +444,7 @@ pub fn visit_selected(
                 }
                 offset = 0;
             }
-            walk(txn, &span, window.reversed, offset, members_max, visit)
+            walk(txn, &rows, &span, window.reversed, offset, members_max, visit)
         }
     }
 }
@@ -470,6 +471,7 @@ fn skip_by_rank(txn: &mut Txn<'_>, rows: &Rows, span: &mut Span, window: Window)
 /// Goes through the rows of a span. A worker that finds too many leaves them to the pool.
 pub(super) fn walk(
     txn: &mut Txn<'_>,
+    rows: &Rows,
     span: &Span,
     reversed: bool,
     offset: u64,
@@ -480,7 +482,10 @@ pub(super) fn walk(
     let end = offset.saturating_add(members_max);
     let mut seen = 0;
     let direction = if reversed { Direction::Down } else { Direction::Up };
-    txn.scan(Family::Score, &span.lower, &span.upper, direction, |row, value| {
+    let (first, behind_last) = rows.limits();
+    let Span { lower, upper } = span;
+    let stretch = Stretch { lower, upper, is_first: *lower <= first, is_last: *upper >= behind_last };
+    txn.scan_kept(Family::Score, stretch, direction, |row, value| {
         if seen >= steps_max {
             return Err(Stop::Heavy);
         }

@@ -6,7 +6,7 @@ use crate::encoding::head::{Body, Spread};
 use crate::encoding::row::{PLACE_LEN, Place, RowKey};
 use crate::encoding::score::{encode_score, score_row, score_row_value};
 use crate::encoding::{Damaged, Family};
-use crate::keyspace::{Direction, Key, Outcome, Txn};
+use crate::keyspace::{Direction, Key, Outcome, Stretch, Txn};
 use std::ops::ControlFlow;
 
 /// A spread sorted set as its head describes it.
@@ -130,7 +130,7 @@ fn outermost(txn: &mut Txn<'_>, lower: &[u8], upper: &[u8], direction: Direction
     if lower >= upper {
         return Ok(found);
     }
-    txn.scan(Family::Score, lower, upper, direction, |row, _| {
+    txn.scan_kept(Family::Score, Stretch::between(lower, upper), direction, |row, _| {
         found.push(RowKey::from_slice(element_of(row)));
         Ok(if found.len() > ROWS_READ { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })?;

@@ -42,7 +42,7 @@ pub fn remove_selected(
             let Some(span) = rows_span(txn, &rows, selection, false)? else { return Ok(0) };
             let members_max = members_max(selection, Window::ALL, rows.count);
             let cut_max = txn.keyspace().tuning().cut_rows_max(rows.count);
-            let members = find_rows(txn, &span, false, members_max.min(cut_max + 1))?;
+            let members = find_rows(txn, &rows, &span, false, members_max.min(cut_max + 1))?;
             if members.len() as u64 > cut_max {
                 drop(members);
                 return write_rest(txn, key, head, &rows, &span, 0..members_max, &mut |_, _| ());
@@ -57,9 +57,15 @@ pub fn remove_selected(
 }
 
 /// The first members of a span, up to `members_max`.
-fn find_rows(txn: &mut Txn<'_>, span: &Span, reversed: bool, members_max: u64) -> Outcome<Vec<OwnedPair>> {
+fn find_rows(
+    txn: &mut Txn<'_>,
+    rows: &Rows,
+    span: &Span,
+    reversed: bool,
+    members_max: u64,
+) -> Outcome<Vec<OwnedPair>> {
     let mut found = Vec::new();
-    walk(txn, span, reversed, 0, members_max, |member, score| found.push((score, member.to_vec())))?;
+    walk(txn, rows, span, reversed, 0, members_max, |member, score| found.push((score, member.to_vec())))?;
     Ok(found)
 }
 
@@ -168,7 +174,7 @@ pub fn pop(
                 if count > txn.keyspace().tuning().cut_rows_max(rows.count) {
                     return pop_many(txn, key, head, &rows, &span, side, count, &mut visit);
                 }
-                let taken = find_rows(txn, &span, side == Side::High, count)?;
+                let taken = find_rows(txn, &rows, &span, side == Side::High, count)?;
                 delete_rows(txn, key, &mut rows, &taken, side == Side::High)?;
                 taken.iter().for_each(|(score, member)| visit(member, *score));
             }

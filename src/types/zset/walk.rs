@@ -6,7 +6,7 @@ use super::rows::Rows;
 use crate::encoding::Family;
 use crate::encoding::head::Body;
 use crate::encoding::score::{decode_score, read_score_row};
-use crate::keyspace::{Direction, Outcome, Stored, Txn};
+use crate::keyspace::{Direction, Outcome, Stored, Stretch, Txn};
 use crate::types::pick::{Picks, pick_from, pick_rows};
 use crate::types::positions;
 use std::ops::ControlFlow;
@@ -21,7 +21,8 @@ pub fn for_each(txn: &mut Txn<'_>, stored: &Stored, mut visit: impl FnMut(&[u8],
         Body::Spread(spread) => {
             txn.expect_work(spread.count)?;
             let (lower, upper) = Rows::decode(spread)?.limits();
-            txn.scan(Family::Score, &lower, &upper, Direction::Up, |row, value| {
+            let stretch = Stretch { lower: &lower, upper: &upper, is_first: true, is_last: true };
+            txn.scan_kept(Family::Score, stretch, Direction::Up, |row, value| {
                 let (score, member) = read_score_row(row, value)?;
                 visit(member, score);
                 Ok(ControlFlow::Continue(()))

@@ -9,6 +9,7 @@ pub const FAMILIES: &[(&str, u64, &[Entry])] = &[
     ("list", 12, LISTS),
     ("set", 25, SETS),
     ("zset", 30, ZSETS),
+    ("stream", 30, STREAMS),
     ("key", 25, KEYS),
     ("database", 3, DATABASES),
     ("transaction", 10, TRANSACTIONS),
@@ -168,6 +169,45 @@ const ZSETS: &[Entry] = &[
     (3, "ZLEXCOUNT <lex> <lexbound> <lexbound>", Exact),
     (2, "ZREMRANGEBYLEX <lex> <lexbound> <lexbound>", Exact),
     (1, "ZRANGESTORE <zset> <lex> <lexbound> <lexbound> BYLEX [REV]", Exact),
+];
+
+/// No `MINID ~`: where XDEL has been, Redis may keep a node that goes here (see docs/storage-format.md).
+const STREAMS: &[Entry] = &[
+    (20, "XADD <stream> <newid> (<field> <value>)+", Exact),
+    (3, "XADD <stream> [NOMKSTREAM] [MAXLEN [=|~] <count>|MINID [=] <id>] <newid> <field> <value>", Exact),
+    (
+        1,
+        "XADD <stream> [NOMKSTREAM] [MAXLEN [=|~] <index>] [MINID <id>] [LIMIT <count>] [KEEPREF|DELREF|ACKED] <id> \
+         (<field> <value>)+",
+        Exact,
+    ),
+    (3, "XLEN <stream>", Exact),
+    (6, "XRANGE <stream> <idbound> <idbound> [COUNT <count>]", Exact),
+    (4, "XREVRANGE <stream> <idbound> <idbound> [COUNT <count>]", Exact),
+    (3, "XRANGE <stream> - +", Exact),
+    (5, "XDEL <stream> (<id>)+", Exact),
+    (3, "XTRIM <stream> {MAXLEN [=|~] <count>|MINID [=] <id>} [LIMIT <count>] [KEEPREF|DELREF|ACKED]", Exact),
+    (1, "XSETID <stream> <id> [ENTRIESADDED <index>] [MAXDELETEDID <id>]", Exact),
+    (4, "XREAD [COUNT <count>] STREAMS {<stream> <id>|<stream> <stream> <id> <id>}", Exact),
+    (3, "XGROUP CREATE <stream> <group> {<id>|$|0} [MKSTREAM] [ENTRIESREAD <index>]", Exact),
+    (1, "XGROUP SETID <stream> <group> {<id>|$|0} [ENTRIESREAD <index>]", Exact),
+    (1, "XGROUP {CREATECONSUMER|DELCONSUMER} <stream> <group> <consumer>", Exact),
+    (1, "XGROUP DESTROY <stream> <group>", Exact),
+    (12, "XREADGROUP GROUP <group> <consumer> [COUNT <count>] [NOACK] STREAMS <stream> {>|>|>|<id>}", Exact),
+    (2, "XREADGROUP GROUP <group> <consumer> [COUNT <count>] STREAMS <stream> <stream> > >", Exact),
+    (6, "XACK <stream> <group> (<id>)+", Exact),
+    (3, "XPENDING <stream> <group>", Exact),
+    (2, "XPENDING <stream> <group> <idbound> <idbound> 0", Exact),
+    (4, "XPENDING <stream> <group> [IDLE <count>] <idbound> <idbound> <count> [<consumer>]", Near(1_000_000)),
+    (
+        3,
+        "XCLAIM <stream> <group> <consumer> 0 (<id>)+ [FORCE] [JUSTID] [RETRYCOUNT <count>] [LASTID <id>]",
+        Exact,
+    ),
+    (3, "XAUTOCLAIM <stream> <group> <consumer> 0 <idbound> [COUNT <count>] [JUSTID]", Exact),
+    (3, "XINFO GROUPS <stream>", Exact),
+    (2, "XDELEX <stream> [KEEPREF|DELREF|ACKED] IDS {1 <id>|2 <id> <id>|<count> <id>}", Exact),
+    (2, "XACKDEL <stream> <group> [KEEPREF|DELREF|ACKED] IDS {1 <id>|2 <id> <id>}", Exact),
 ];
 
 const KEYS: &[Entry] = &[

@@ -110,10 +110,12 @@ fn argument(kind: &str, chance: &mut Chance) -> Vec<u8> {
     // One key in thirty is of another type than the command wants.
     let key_kind = if chance.one_in(30) { *chance.pick(&["str", "hash", "list", "num"]) } else { kind };
     let text = match key_kind {
-        "str" | "hash" | "list" | "num" | "set" | "zset" | "lex" => format!("{key_kind}:{}", chance.below(6)),
+        "str" | "hash" | "list" | "num" | "set" | "zset" | "lex" | "stream" => {
+            format!("{key_kind}:{}", chance.below(6))
+        }
         _ => match kind {
             "key" => {
-                let kind = *chance.pick(&["str", "hash", "list", "num", "zset"]);
+                let kind = *chance.pick(&["str", "hash", "list", "num", "zset", "stream"]);
                 format!("{kind}:{}", chance.below(6))
             }
             "field" => {
@@ -138,6 +140,22 @@ fn argument(kind: &str, chance: &mut Chance) -> Vec<u8> {
                 5..=7 => format!("(m{}", chance.below(10)),
                 _ => format!("[m{}", chance.below(40)),
             },
+            "newid" => match chance.below(12) {
+                0 => format!("{}-{}", chance.below(200), chance.below(3)),
+                1 => stream_id(chance),
+                // The clock of all streams stands near its end, so that ids go up and are the same on both.
+                2..=4 => format!("{}-*", 180 + chance.below(20)),
+                _ => "200-*".to_string(),
+            },
+            "id" => stream_id(chance),
+            "idbound" => match chance.below(10) {
+                0..=2 => "-".to_string(),
+                3..=5 => "+".to_string(),
+                6 => format!("({}", stream_id(chance)),
+                _ => stream_id(chance),
+            },
+            "group" => chance.pick(&["g", "g", "g", "h", "h", "nosuch"]).to_string(),
+            "consumer" => chance.pick(&["a", "a", "b", "c"]).to_string(),
             "value" => return value(chance),
             "int" => integer(chance),
             "float" => float(chance),
@@ -165,7 +183,7 @@ fn argument(kind: &str, chance: &mut Chance) -> Vec<u8> {
                 ];
                 chance.pick(&all).to_string()
             }
-            "type" => chance.pick(&["string", "hash", "list", "zset", "HASH"]).to_string(),
+            "type" => chance.pick(&["string", "hash", "list", "zset", "stream", "HASH"]).to_string(),
             "offset" => match chance.below(12) {
                 0 => "-1".to_string(),
                 1 => "536870912".to_string(),
@@ -177,6 +195,18 @@ fn argument(kind: &str, chance: &mut Chance) -> Vec<u8> {
         },
     };
     text.into_bytes()
+}
+
+/// An id that some entry may have, as streams are filled by `newid`.
+fn stream_id(chance: &mut Chance) -> String {
+    let odd =
+        ["0", "-", "+", "$", ">", "x", "1-x", "200", "18446744073709551615-18446744073709551615", "0-0"];
+    match chance.below(14) {
+        0 => chance.pick(&odd).to_string(),
+        1 => format!("{}", 180 + chance.below(25)),
+        2..=4 => format!("{}-{}", 180 + chance.below(20), chance.below(3)),
+        _ => format!("200-{}", chance.below(30)),
+    }
 }
 
 fn value(chance: &mut Chance) -> Vec<u8> {

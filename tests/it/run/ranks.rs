@@ -111,9 +111,10 @@ fn an_index_built_in_slices_while_others_commit_counts_every_row_once() {
                 let wanted = allowed.fetch_add(30, Ordering::SeqCst) + 30;
                 let ended = run(&house, &mut scratch, false, |txn, spread| {
                     let (place, count) = spread.unwrap();
+                    let limits = (&place.prefix()[..], &place.end()[..]);
                     for rank in (0..count).step_by(1009) {
-                        let found = txn.row_at(Family::Score, place, count, rank)?.unwrap();
-                        assert_eq!(txn.rank(Family::Score, place, count, &found)?, rank);
+                        let found = txn.row_at(Family::Score, place, count, limits, rank)?.unwrap();
+                        assert_eq!(txn.rank(Family::Score, place, count, limits, &found)?, rank);
                         let mut walked = 0;
                         txn.scan(
                             Family::Score,
