@@ -433,6 +433,23 @@ fn scans_do_not_flush_the_working_set_and_zipf_does_no_worse_than_plain_lru() {
 }
 
 #[test]
+fn the_read_that_a_row_was_put_in_for_does_not_count_as_a_use() {
+    const LFU: Policy = Policy::Lfu { log_factor: 10, decay_minutes: 1 };
+    for policy in [Policy::Lru, LFU] {
+        let tier = tier(1 << 20, policy);
+        tier.put(b"filled", b"v", Source::Fill);
+        for name in [b"once", b"more"] {
+            tier.put(name, b"v", Source::Ahead);
+            assert_eq!(tier.get(name), hit(b"v"));
+        }
+        tier.get(b"more");
+        tier.set_policy(LFU);
+        let used = [&b"filled"[..], b"once", b"more"].map(|name| tier.frequency(name));
+        assert_eq!(used, [Some(5), Some(5), Some(6)], "{policy:?}");
+    }
+}
+
+#[test]
 fn threads_see_their_own_last_writes_whatever_changes_around_them() {
     let tier = tier(200 << 10, Policy::Lru);
     let done = AtomicBool::new(false);

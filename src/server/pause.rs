@@ -283,7 +283,7 @@ impl Connection {
             None => jobs.push(self.start_dry(held.job())),
         }
         if is_first {
-            self.look_ahead(&mut rows, &mut jobs);
+            self.gather_ahead(&mut rows, &mut jobs);
         }
         // Who must leave no trace in the hot tier is served from the block cache.
         let into_hot_tier = !self.session.no_touch;
@@ -307,7 +307,7 @@ impl Connection {
     }
 
     /// What the whole requests behind the present one will find cold, of a bounded number of them.
-    fn look_ahead(&mut self, rows: &mut Vec<ColdRow>, jobs: &mut Vec<tokio::task::JoinHandle<()>>) {
+    fn gather_ahead(&mut self, rows: &mut Vec<ColdRow>, jobs: &mut Vec<tokio::task::JoinHandle<()>>) {
         let limits = Limits { bulk_len_max: self.shared.node.config.bulk_len_max(), authenticated: true };
         let input = std::mem::take(&mut self.input);
         let mut rest: &[u8] = &input[..input.len().min(AHEAD_BYTES_MAX)];
