@@ -262,10 +262,13 @@ impl Txn<'_> {
             keyspace.watches.touch(states[*index].key.row());
         }
         if !keyspace.waiters.is_empty() {
+            let author = self.scratch.author;
             for (index, data_type) in &consequences.changed {
                 let (row, stripe) = (states[*index].key.row(), states[*index].key.stripe());
                 if let Some(data_type) = data_type {
-                    keyspace.waiters.claim(row, Some(*data_type), || keyspace.stripes.begin_turn(stripe));
+                    keyspace
+                        .waiters
+                        .claim(row, Some(*data_type), author, || keyspace.stripes.begin_turn(stripe));
                 }
                 if *data_type != Some(DataType::Stream) {
                     keyspace.waiters.tell_gone(row);

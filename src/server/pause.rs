@@ -79,7 +79,7 @@ impl Drop for Turn {
         // The promise on the stripe goes over to the next waiter, or ends.
         let mut passed = false;
         if self.pass_on {
-            keyspace.waiters().claim(&self.key, None, || {
+            keyspace.waiters().claim(&self.key, None, 0, || {
                 if std::mem::replace(&mut passed, true) {
                     keyspace.stripes().begin_turn(self.stripe);
                 }
@@ -158,6 +158,8 @@ impl Connection {
                     started_us += shared.node.clock.mono_us().saturating_sub(began_us);
                     match fed {
                         Fed::Again => {
+                            // What was warm before the wait need not be now.
+                            cold_rounds = 0;
                             held.job.run = run::identify(shared.node.clock.now_us(), &mut self.rng);
                             match self.again(&mut held) {
                                 Ok(ran) => break Some(ran),

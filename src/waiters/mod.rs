@@ -19,7 +19,7 @@ use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use tokio::sync::Notify;
 
 const SHARDS: usize = 64;
@@ -71,6 +71,8 @@ pub struct Waiter {
     keys: Vec<RowKey>,
     state: AtomicU8,
     turn: Mutex<Option<RowKey>>,
+    /// It was given a turn and has not come to the end of it.
+    in_turn: AtomicBool,
     wake: Notify,
 }
 
@@ -84,6 +86,7 @@ impl Waiter {
             keys,
             state: AtomicU8::new(State::Waiting as u8),
             turn: Mutex::new(None),
+            in_turn: AtomicBool::new(false),
             wake: Notify::new(),
         })
     }
@@ -107,7 +110,13 @@ impl Waiter {
 
     /// Back to waiting after a turn that found nothing. Called under the locks of all its keys.
     pub fn wait_again(&self) {
+        self.in_turn.store(false, Ordering::Release);
         self.state.store(State::Waiting as u8, Ordering::Release);
+    }
+
+    /// Of a group whose first has a turn, the others wait until it has taken what there is.
+    fn keeps_others_waiting(&self, by: u64) -> bool {
+        self.client != by && matches!(self.service, Service::Group(_)) && self.in_turn.load(Ordering::Acquire)
     }
 
     /// Waits until somebody decides.
@@ -193,13 +202,17 @@ impl Waiters {
 
     /// Claims the first waiter of a key that wants this type; of readers all, of groups the first of each. Before a waiter that
     /// takes can see the claim, `promise` is called: its turn begins. Called under the key's exclusive lock, or by the holder of its
-    /// turn.
-    pub fn claim(&self, key: &[u8], has: Option<DataType>, mut promise: impl FnMut()) -> bool {
+    /// turn, on behalf of a client (0: nobody).
+    pub fn claim(&self, key: &[u8], has: Option<DataType>, by: u64, mut promise: impl FnMut()) -> bool {
         let queues = self.shard(key).lock();
         let Some(queue) = queues.get(key) else { return false };
         let mut served: SmallVec<[Service; 4]> = SmallVec::new();
         let mut claimed = false;
         for waiter in queue {
+            if waiter.keeps_others_waiting(by) {
+                served.push(waiter.service);
+                continue;
+            }
             if has.is_some_and(|has| has != waiter.wants)
                 || waiter.state() != State::Waiting
                 || served.contains(&waiter.service)
@@ -214,6 +227,7 @@ impl Waiters {
             let mut turn = waiter.turn.lock();
             if waiter.decide(State::Claimed) {
                 *turn = Some(RowKey::from_slice(key));
+                waiter.in_turn.store(true, Ordering::Release);
                 promise();
                 claimed = true;
                 served.push(waiter.service);
@@ -270,13 +284,33 @@ mod tests {
             services.into_iter().map(|service| waiter_of(1, DataType::Stream, service, &[b"s"])).collect();
         queue.iter().for_each(|waiter| waiters.enlist(waiter));
         let mut turns = 0;
-        assert!(waiters.claim(b"s", Some(DataType::Stream), || turns += 1));
+        assert!(waiters.claim(b"s", Some(DataType::Stream), 0, || turns += 1));
         let claimed: Vec<_> = queue.iter().map(|waiter| waiter.state() == State::Claimed).collect();
         assert_eq!((claimed, turns), (vec![true, true, false, true, true], 2));
         assert!(queue[0].take_turn().is_some() && queue[1].take_turn().is_none());
-        assert!(!waiters.claim(b"s", Some(DataType::List), || {}));
+        assert!(!waiters.claim(b"s", Some(DataType::List), 0, || {}));
         waiters.tell_gone(b"s");
         assert_eq!((queue[2].state(), queue[2].take_turn()), (State::Claimed, None));
+    }
+
+    #[test]
+    fn a_group_waits_for_the_turn_of_its_first_unless_that_has_fed_it() {
+        let waiters = Waiters::default();
+        let queue: Vec<_> = [(1, 7), (2, 7), (3, 8)]
+            .into_iter()
+            .map(|(client, group)| waiter_of(client, DataType::Stream, Service::Group(group), &[b"s"]))
+            .collect();
+        queue.iter().for_each(|waiter| waiters.enlist(waiter));
+        let claim = |by| waiters.claim(b"s", Some(DataType::Stream), by, || {});
+        assert!(claim(0));
+        // What the third takes for its group changes the stream, and is nothing for the second.
+        assert!(!claim(3));
+        queue[2].wait_again();
+        assert!(claim(4));
+        assert_eq!(queue[1].state(), State::Waiting);
+        // The first has left something.
+        assert!(claim(1));
+        assert_eq!(queue[1].state(), State::Claimed);
     }
 
     #[test]
@@ -286,19 +320,19 @@ mod tests {
         waiters.enlist(&first);
         waiters.enlist(&second);
         let mut promised = 0;
-        assert!(waiters.claim(b"a", Some(DataType::List), || promised += 1));
+        assert!(waiters.claim(b"a", Some(DataType::List), 0, || promised += 1));
         assert_eq!((first.state(), second.state(), promised), (State::Claimed, State::Waiting, 1));
         assert_eq!(first.take_turn().as_deref(), Some(&b"a"[..]));
-        assert!(waiters.claim(b"a", Some(DataType::List), || {}));
-        assert!(!waiters.claim(b"a", Some(DataType::List), || {}));
+        assert!(waiters.claim(b"a", Some(DataType::List), 0, || {}));
+        assert!(!waiters.claim(b"a", Some(DataType::List), 0, || {}));
     }
 
     #[test]
     fn a_key_of_another_type_serves_nobody() {
         let waiters = Waiters::default();
         waiters.enlist(&waiter(1, &[b"a"]));
-        assert!(!waiters.claim(b"a", Some(DataType::Zset), || {}));
-        assert!(!waiters.claim(b"b", Some(DataType::List), || {}));
+        assert!(!waiters.claim(b"a", Some(DataType::Zset), 0, || {}));
+        assert!(!waiters.claim(b"b", Some(DataType::List), 0, || {}));
     }
 
     #[test]
@@ -308,7 +342,7 @@ mod tests {
         waiters.enlist(&late);
         waiters.enlist(&served);
         assert!(late.decide(State::Done));
-        assert!(waiters.claim(b"a", None, || {}));
+        assert!(waiters.claim(b"a", None, 0, || {}));
         assert!(!served.decide(State::Done), "it was claimed before its time was up");
         waiters.withdraw(&late);
         waiters.withdraw(&served);

@@ -259,6 +259,7 @@ const TRANSACTIONS: &[Entry] = &[
     (6, "MULTI", Exact),
     (10, "EXEC", Exact),
     (1, "DISCARD", Exact),
-    (6, "WATCH (<key>)+", Exact),
+    // Not of streams: what a group's reader changes counts for WATCH here (README, differences).
+    (6, "WATCH ({<str>|<hash>|<list>|<num>|<zset>})+", Exact),
     (1, "UNWATCH", Exact),
 ];
