@@ -186,7 +186,9 @@ fn family_options(family: Family, options: &StoreOptions, shared: &Shared) -> Op
     table.set_cache_index_and_filter_blocks_with_high_priority(true);
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
     match family {
-        Family::Keys | Family::Hash | Family::Set | Family::Member | Family::Group => {
+        // Whole: a SET of a new key asks the filter of every file.
+        Family::Keys => table.set_bloom_filter(BLOOM_BITS, false),
+        Family::Hash | Family::Set | Family::Member | Family::Group => {
             table.set_bloom_filter(BLOOM_BITS, false);
             // A filter of small rows is large: in pieces, only those in use need memory.
             table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
