@@ -151,7 +151,7 @@ fn call_function(call: &mut Call<'_>, reply: &mut Reply<'_>, is_read_only: bool)
         reply.error("ERR Function not found");
         return Ok(());
     };
-    let Some(function) = loaded.library.functions.get(number) else { return fail("ERR Function not found") };
+    let Some(function) = loaded.content.functions.get(number) else { return fail("ERR Function not found") };
     let Some(count) = parse_i64(call.args.at(2)) else { return fail("ERR Bad number of keys provided") };
     let words = call.args.skip(3);
     if count > words.len() as i64 {
@@ -161,7 +161,7 @@ fn call_function(call: &mut Call<'_>, reply: &mut Reply<'_>, is_read_only: bool)
     let is_read_only = check_flags(call, Some(Flags::from_bits(function.flags)), is_read_only)?;
     let keys: WordList<'_> = words.slice(0, count).iter().collect();
     let args: WordList<'_> = words.skip(count).iter().collect();
-    let callee = Callee { library: loaded.id, code: &loaded.library.code, name: &function.name };
+    let callee = Callee { loading: loaded.id, code: &loaded.content.code, name: &function.name };
     let is_current = |id| libraries.iter().any(|other| other.id == id);
     let mut host = CommandHost::new(call, Some(&function.name), words.slice(0, count), is_read_only);
     let ended = FUNCTIONS
@@ -297,7 +297,7 @@ fn function_flush(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
 
 fn function_dump(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let libraries = call.txn.libraries();
-    reply.bulk(&dump_libraries(libraries.iter().map(|loaded| &loaded.library.code[..])));
+    reply.bulk(&dump_libraries(libraries.iter().map(|loaded| &loaded.content.code[..])));
     Ok(())
 }
 
@@ -351,7 +351,7 @@ fn function_restore(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
 fn join(old: &Libraries, new: &Libraries, replaces: bool) -> Result<Libraries, Error> {
     let mut joined = old.clone();
     for loaded in new.iter() {
-        let name = &loaded.library.name;
+        let name = &loaded.content.name;
         if joined.remove(name) && !replaces {
             return Err(refused([b"ERR Library ", &name[..], b" already exists"].concat()));
         }
@@ -379,11 +379,11 @@ fn function_list(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     }
     let libraries = call.txn.libraries();
     let is_meant = |loaded: &&Arc<LoadedLibrary>| {
-        pattern.is_none_or(|pattern| glob_match(pattern, &loaded.library.name, true))
+        pattern.is_none_or(|pattern| glob_match(pattern, &loaded.content.name, true))
     };
     reply.array(libraries.iter().filter(is_meant).count());
     for loaded in libraries.iter().filter(is_meant) {
-        list_library(reply, &loaded.library, with_code);
+        list_library(reply, &loaded.content, with_code);
     }
     Ok(())
 }

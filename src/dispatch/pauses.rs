@@ -114,7 +114,7 @@ fn script_flags(node: &Node, entry: &Entry, args: Args<'_>) -> Option<Flags> {
         "fcall" => {
             let libraries = node.keyspace.libraries();
             let (loaded, number) = libraries.find_function(named)?;
-            return loaded.library.functions.get(number).map(|function| Flags::from_bits(function.flags));
+            return loaded.content.functions.get(number).map(|function| Flags::from_bits(function.flags));
         }
         _ => return None,
     };

@@ -21,14 +21,14 @@ pub struct LoadedLibrary {
     /// Unlike that of any other loading in this process, never 0.
     pub id: u64,
     /// What was loaded.
-    pub library: Library,
+    pub content: Library,
 }
 
 impl LoadedLibrary {
     /// A loading of its own.
-    pub fn new(library: Library) -> Arc<LoadedLibrary> {
+    pub fn new(content: Library) -> Arc<LoadedLibrary> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
-        Arc::new(LoadedLibrary { id: NEXT_ID.fetch_add(1, Ordering::Relaxed), library })
+        Arc::new(LoadedLibrary { id: NEXT_ID.fetch_add(1, Ordering::Relaxed), content })
     }
 }
 
@@ -69,17 +69,17 @@ impl Libraries {
 
     /// Adds a library; there must be none of its name. The error is the name of a function that another one has.
     pub fn add(&mut self, loaded: Arc<LoadedLibrary>) -> Result<(), Box<[u8]>> {
-        for function in &loaded.library.functions {
+        for function in &loaded.content.functions {
             if self.find_function(&function.name).is_some() {
                 return Err(function.name.clone());
             }
         }
-        for (number, function) in loaded.library.functions.iter().enumerate() {
+        for (number, function) in loaded.content.functions.iter().enumerate() {
             // Of names that differ in case only, the first is the one that can be called.
             let place = self.functions.entry(function.name.to_ascii_lowercase().into());
             place.or_insert_with(|| (Arc::clone(&loaded), number));
         }
-        self.by_name.insert(loaded.library.name.clone(), loaded);
+        self.by_name.insert(loaded.content.name.clone(), loaded);
         Ok(())
     }
 
@@ -116,7 +116,7 @@ impl Libraries {
         }
         for (name, loaded) in &self.by_name {
             if old.get(name).is_none_or(|before| before.id != loaded.id) {
-                batch.put(db, Family::System, &library_row(name), &loaded.library.encode());
+                batch.put(db, Family::System, &library_row(name), &loaded.content.encode());
             }
         }
     }
@@ -172,7 +172,7 @@ mod tests {
         let mut libraries = Libraries::default();
         libraries.add(library("a", &["f", "Go"])).unwrap();
         let (found, number) = libraries.find_function(b"gO").unwrap();
-        assert_eq!((&found.library.name[..], number), (&b"a"[..], 1));
+        assert_eq!((&found.content.name[..], number), (&b"a"[..], 1));
         assert_eq!(libraries.add(library("b", &["x", "GO"])).unwrap_err()[..], *b"GO");
         assert!(libraries.find_function(b"x").is_none() && libraries.get(b"b").is_none());
         libraries.add(library("A", &["h"])).unwrap();

@@ -37,7 +37,7 @@ pub struct Functions {
 /// A function to be called.
 pub struct Callee<'a> {
     /// The loading of its library, never used for another text.
-    pub library: u64,
+    pub loading: u64,
     /// The library's text, its first line included.
     pub code: &'a [u8],
     /// The function's name as it was registered.
@@ -115,7 +115,7 @@ impl Functions {
         host: &mut dyn Host,
     ) -> Result<Compiled, LoadError> {
         let missing = || LoadError::Refused(b"ERR Function not found".to_vec());
-        if let Some(functions) = self.loaded.get(&callee.library) {
+        if let Some(functions) = self.loaded.get(&callee.loading) {
             return functions.get(callee.name).copied().ok_or_else(missing);
         }
         self.interpreter()?;
@@ -128,7 +128,7 @@ impl Functions {
         let by_name = |function: Registered| (function.name.clone(), function.compiled());
         let functions: HashMap<_, _> = registered.into_iter().map(by_name).collect();
         let found = functions.get(callee.name).copied();
-        self.loaded.insert(callee.library, functions);
+        self.loaded.insert(callee.loading, functions);
         found.ok_or_else(missing)
     }
 

@@ -44,7 +44,7 @@ impl Host for Counter {
 fn call(engine: &mut Functions, host: &mut Counter, id: u64, body: &str, name: &str) -> (Outcome, String) {
     let mut out = Vec::new();
     let code = format!("#!lua name=lib\n{body}");
-    let callee = Callee { library: id, code: code.as_bytes(), name: name.as_bytes() };
+    let callee = Callee { loading: id, code: code.as_bytes(), name: name.as_bytes() };
     let words: (&[&[u8]], &[&[u8]]) = (&[b"key"], &[b"arg", b"2"]);
     let reply = &mut Reply::new(&mut out, Proto::Resp2);
     let outcome = engine.call(&callee, words, &|other| other == id, host, reply);
