@@ -11,7 +11,7 @@ use crate::session::Session;
 
 /// Requests looked at in one go.
 const REQUESTS_MAX: usize = 16;
-/// A request longer than this is not searched for keys: it has enough to do.
+/// A request longer than this ends the look: it has enough to do, and is not to be decoded twice.
 const REQUEST_BYTES_MAX: usize = 4096;
 
 /// What a worker looks ahead with.
@@ -29,13 +29,10 @@ impl Lookahead {
         let (mut at, mut requests) = (0, 0);
         while requests < REQUESTS_MAX && !self.foresight.is_full() {
             self.decoder.reset();
-            let rest = &input[at..];
+            let rest = &input[at..input.len().min(at + REQUEST_BYTES_MAX)];
             let Ok(Decoded::Complete { consumed }) = self.decoder.decode(rest, limits) else { break };
             (at, requests) = (at + consumed, requests + 1);
             let args = self.decoder.args(rest);
-            if consumed > REQUEST_BYTES_MAX {
-                continue;
-            }
             let Ok(entry) = node.table.find(args) else { continue };
             if entry.spec.flags.has(Flag::Blocking) {
                 continue;

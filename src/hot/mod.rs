@@ -236,7 +236,7 @@ impl HotTier {
     /// its lock: not for a worker when the tier is large.
     pub fn clear(&self) {
         let settings = self.settings.lock();
-        for shard in &self.shards {
+        for shard in self.in_use() {
             let old = shard.0.lock().take(settings.policy);
             drop(old);
         }
@@ -246,16 +246,16 @@ impl HotTier {
     }
 
     /// Changes the budget. A smaller one leaves a debt, which later puts and [`HotTier::shrink_step`] pay
-    /// off bit by bit. The shards in use can become more, in one go, never fewer; that go is in proportion to
-    /// the rows: for an operator's command.
+    /// off bit by bit. The shards in use can become more, up to `FEW_SHARDS`, never fewer, in one go; that go is short,
+    /// for it only happens while the budget was below 8 MiB. A larger tier has as many as it began with.
     pub fn set_budget(&self, bytes: usize) {
         let mut settings = self.settings.lock();
         settings.budget_bytes = bytes;
         self.ranks.set_budget(bytes);
         self.stretches.set_budget(bytes);
         let used = self.mask.load(Ordering::Relaxed) + 1;
-        if shards_for(bytes) > used {
-            self.spread(shards_for(bytes), bytes);
+        if few_shards_for(bytes) > used {
+            self.spread(few_shards_for(bytes), bytes);
         }
         self.share_out(&settings);
     }
@@ -267,7 +267,7 @@ impl HotTier {
         self.helper_bytes.store(helper_bytes, Ordering::Relaxed);
         self.helper_step.store(step, Ordering::Relaxed);
         let used = self.mask.load(Ordering::Relaxed) + 1;
-        for shard in &self.shards {
+        for shard in self.in_use() {
             shard.0.lock().set_share(settings.budget_bytes.saturating_sub(helper_bytes) / used);
         }
     }
@@ -331,7 +331,7 @@ impl HotTier {
     pub fn shrink_step(&self) -> bool {
         let now_s = self.now_s();
         let mut in_debt = false;
-        for shard in &self.shards {
+        for shard in self.in_use() {
             in_debt |= shard.0.lock().shrink_step(now_s);
         }
         in_debt
@@ -377,12 +377,12 @@ impl HotTier {
 
     /// The charge of all entries and helpers.
     pub fn bytes(&self) -> usize {
-        self.shards.iter().map(|shard| shard.0.lock().bytes()).sum::<usize>() + self.helpers_take()
+        self.in_use().iter().map(|shard| shard.0.lock().bytes()).sum::<usize>() + self.helpers_take()
     }
 
     /// The number of entries, the known absent included.
     pub fn entries(&self) -> usize {
-        self.shards.iter().map(|shard| shard.0.lock().len()).sum()
+        self.in_use().iter().map(|shard| shard.0.lock().len()).sum()
     }
 
     /// The budget in force.
@@ -398,7 +398,7 @@ impl HotTier {
     /// The counts of all shards.
     pub fn stats(&self) -> Stats {
         let mut sum = Stats::default();
-        for shard in &self.shards {
+        for shard in self.in_use() {
             let part = shard.0.lock().stats();
             sum.hits += part.hits;
             sum.misses += part.misses;
@@ -408,6 +408,11 @@ impl HotTier {
             sum.rejected += part.rejected;
         }
         sum
+    }
+
+    /// The shards that can have rows.
+    fn in_use(&self) -> &[Padded] {
+        &self.shards[..=self.mask.load(Ordering::Acquire)]
     }
 
     fn probe<'a>(&self, name: impl Into<RowName<'a>>) -> Probe<'a> {
@@ -458,8 +463,13 @@ fn place(hash: u64, mask: usize) -> usize {
     (hash >> 40) as usize & mask
 }
 
+/// The shards that a new tier brings into use.
 fn shards_for(budget_bytes: usize) -> usize {
+    let many = (budget_bytes / LARGE_SHARE_BYTES).clamp(1, SHARDS);
+    few_shards_for(budget_bytes).max(1 << many.ilog2())
+}
+
+fn few_shards_for(budget_bytes: usize) -> usize {
     let few = (budget_bytes / SHARE_BYTES_MIN).clamp(1, FEW_SHARDS);
-    let many = (budget_bytes / LARGE_SHARE_BYTES).min(SHARDS);
-    1 << few.max(many).ilog2()
+    1 << few.ilog2()
 }

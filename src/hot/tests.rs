@@ -255,6 +255,16 @@ fn more_budget_brings_more_shards_into_use_and_loses_nothing() {
 }
 
 #[test]
+fn a_large_tier_begins_with_many_shards_and_one_that_becomes_large_moves_no_rows() {
+    let large = tier(1 << 30, Policy::Lru);
+    assert_eq!(large.in_use().len(), 256);
+    let grown = tier(64 << 20, Policy::Lru);
+    let before = grown.in_use().len();
+    grown.set_budget(8 << 30);
+    assert_eq!((before, grown.in_use().len()), (FEW_SHARDS, FEW_SHARDS));
+}
+
+#[test]
 fn a_smaller_budget_is_worked_off_bit_by_bit_by_puts_and_by_steps() {
     for policy in POLICIES {
         for by_steps in [true, false] {
