@@ -34,7 +34,7 @@ use crate::encoding::head::{Body, DataType};
 use crate::encoding::packed::{Packed, entry_len, varint_len, write_entry, write_varint};
 use crate::encoding::score::{SCORE_LEN, decode_score, encode_score, order_of};
 use crate::encoding::{Damaged, Family};
-use crate::keyspace::{Key, NewHead, Outcome, Stored, Txn};
+use crate::keyspace::{Key, NewHead, Outcome, Stored, Tuning, Txn};
 use rows::Rows;
 use smallvec::SmallVec;
 
@@ -184,6 +184,19 @@ pub fn replace(txn: &mut Txn<'_>, key: &Key, members: &[OwnedPair]) -> Outcome<u
     sort(&mut pairs);
     save_all(txn, key, head, &pairs)?;
     Ok(pairs.len() as u64)
+}
+
+/// Makes the scores what they are for a sorted set that was told to expect so many members and got these one by one: a -0 that came
+/// while Redis still had a listpack is 0.
+pub fn came_one_by_one(tuning: &Tuning, members: &mut [OwnedPair], expected: usize) {
+    let room = tuning.zset_entries_max();
+    if expected > room {
+        return;
+    }
+    let fitting = members.iter_mut().take(room);
+    for (score, _) in fitting.take_while(|(_, member)| member.len() <= tuning.zset_value_bytes_max()) {
+        *score += 0.0;
+    }
 }
 
 #[cfg(test)]

@@ -164,6 +164,8 @@ pub(super) fn zrangestore(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome
             members.push((score, member.to_vec()));
         })?;
     }
+    let known = if let Selection::Ranks(..) = asked.selection { members.len() } else { 0 };
+    zset::came_one_by_one(call.txn.keyspace().tuning(), &mut members, known);
     let destination = call.key(1);
     let count = replace(call, &destination, &members, "zrangestore")?;
     reply.integer(count as i64);
