@@ -90,10 +90,17 @@ impl Txn<'_> {
         // A worker's commits follow one another; those of pool threads must, as long as they count.
         let counts = !consequences.counts.is_empty() && self.scratch.writer == Writer::POOL;
         let _counting = counts.then(|| self.keyspace.pool_counts.lock());
+        let keeps = self.scratch.overlay.len() <= HOT_ROWS_MAX;
         for (family, row, value) in self.scratch.overlay.iter() {
             match value {
                 _ if consequences.is_stillborn(family, row) => {}
-                Some(value) => batch.put(db, family, row, value),
+                Some(value) => {
+                    batch.put(db, family, row, value);
+                    if keeps && family.is_read_by_row() {
+                        // Its place in the hot tier comes nearer while RocksDB writes.
+                        self.keyspace.hot.foresee(hot_name(family, row));
+                    }
+                }
                 None => batch.delete(db, family, row),
             }
         }

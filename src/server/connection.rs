@@ -227,6 +227,9 @@ impl Connection {
             if self.input.len() == self.ahead {
                 return Step::Empty;
             }
+            if self.members.last().is_some_and(|member| member.ran.turning) && !self.settle() {
+                return Step::Again;
+            }
             let limits = Limits {
                 bulk_len_max: self.shared.node.config.bulk_len_max(),
                 authenticated: self.session.authenticated,
@@ -316,7 +319,7 @@ impl Connection {
             let may_join = !self.alone
                 && self.session.reply_mode == ReplyMode::On
                 && self.session.client.outbox().is_none();
-            if may_join && run::can_join(&request) {
+            if may_join && run::can_join(node, &request) {
                 let runner = Runner { node, worker: self.worker };
                 let start = self.output.len();
                 let joined = run::join(&runner, &mut self.bench.borrow_mut(), &request, &mut self.output);
@@ -338,6 +341,9 @@ impl Connection {
     /// A command has run in the worker's group, or only read beside it.
     fn joined(&mut self, entry: &Entry, ran: Ran, start: usize) -> Step {
         let duration_us = self.lap();
+        if ran.overlaps && self.members.is_empty() {
+            self.shared.placement.met(self.worker);
+        }
         if !ran.pending && self.members.is_empty() {
             self.finish(entry, ran, start, duration_us);
             self.note_if_slow(entry, duration_us, Connection::decoded_request);
@@ -381,8 +387,10 @@ impl Connection {
                 let runner = Runner { node, worker: self.worker };
                 let start = self.output.len();
                 let mut bench = self.bench.borrow_mut();
-                // Those of other connections: what runs alone sees what is committed.
-                bench.group.settle(&node.keyspace, &node.clock);
+                if !run::looks_at_nothing(node, entry) {
+                    // Those of other connections: what runs alone sees what is committed.
+                    bench.group.settle(&node.keyspace, &node.clock);
+                }
                 let attempted = run::attempt(&runner, &mut bench, &request, &mut self.output);
                 drop(bench);
                 match attempted {
@@ -393,6 +401,8 @@ impl Connection {
                         Step::Done
                     }
                     Err(pause) => {
+                        // Nobody waits while a group is open.
+                        self.bench.borrow_mut().group.settle(&node.keyspace, &node.clock);
                         let args = self.decoder.take_args(&mut self.input, consumed);
                         Step::Paused(entry.index, args, run, pause)
                     }
@@ -445,7 +455,11 @@ impl Connection {
                 for member in members {
                     let start = self.output.len();
                     Reply::new(&mut self.output, self.session.proto).error(&misconf_text(reason));
-                    failed.push(Member { ran: Ran { failed: true, ..Ran::default() }, start, ..member });
+                    // An EXEC that could not be written has ended its transaction nevertheless.
+                    let mut effects = member.ran.effects;
+                    effects.retain(|effect| matches!(effect, Effect::EndMulti));
+                    let ran = Ran { failed: true, effects, ..Ran::default() };
+                    failed.push(Member { ran, start, ..member });
                 }
                 self.finish_all(failed, 0);
             }
