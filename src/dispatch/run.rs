@@ -125,8 +125,8 @@ fn for_each_command(node: &Node, request: &Request<'_>, mut visit: impl FnMut(&E
         && let Some(multi) = &request.session.multi
     {
         for queued in &multi.queue {
-            if let Ok(entry) = node.table.find(queued.args()) {
-                visit(entry, queued.args());
+            if let Some(entry) = node.table.entry(queued.command) {
+                visit(entry, queued.args.args());
             }
         }
     }
@@ -191,9 +191,8 @@ pub fn can_join(node: &Node, request: &Request<'_>) -> bool {
     request.session.watched.is_empty()
         && request.session.multi.as_ref().is_some_and(|multi| {
             multi.queue.iter().all(|queued| {
-                node.table
-                    .find(queued.args())
-                    .is_ok_and(|entry| is_sociable(entry) && !entry.spec.flags.has(Flag::Reaches))
+                let entry = node.table.entry(queued.command);
+                entry.is_some_and(|entry| is_sociable(entry) && !entry.spec.flags.has(Flag::Reaches))
             })
         })
 }

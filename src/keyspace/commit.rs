@@ -90,17 +90,10 @@ impl Txn<'_> {
         // A worker's commits follow one another; those of pool threads must, as long as they count.
         let counts = !consequences.counts.is_empty() && self.scratch.writer == Writer::POOL;
         let _counting = counts.then(|| self.keyspace.pool_counts.lock());
-        let keeps = self.scratch.overlay.len() <= HOT_ROWS_MAX;
         for (family, row, value) in self.scratch.overlay.iter() {
             match value {
                 _ if consequences.is_stillborn(family, row) => {}
-                Some(value) => {
-                    batch.put(db, family, row, value);
-                    if keeps && family.is_read_by_row() {
-                        // Its place in the hot tier comes nearer while RocksDB writes.
-                        self.keyspace.hot.foresee(hot_name(family, row));
-                    }
-                }
+                Some(value) => batch.put(db, family, row, value),
                 None => batch.delete(db, family, row),
             }
         }
@@ -238,11 +231,12 @@ impl Txn<'_> {
         }
         let overlay = &self.scratch.overlay;
         let keep = overlay.len() <= HOT_ROWS_MAX;
+        let now_ms = self.now_ms();
         for (family, row, value) in overlay.iter().filter(|(family, ..)| family.is_read_by_row()) {
             let hot_name = hot_name(family, row);
             match value {
                 _ if consequences.is_stillborn(family, row) => {}
-                Some(value) if keep => keyspace.hot.put(hot_name, value, Source::Write),
+                Some(value) if keep => keyspace.hot.put_at(hot_name, value, Source::Write, now_ms),
                 None if keep && family == Family::Keys => keyspace.hot.put_absent(hot_name, Source::Write),
                 _ => keyspace.hot.remove(hot_name),
             }

@@ -19,7 +19,7 @@ use crate::dispatch::table::Entry;
 use crate::keyspace::RunIdentity;
 use crate::pubsub::Receipt;
 use crate::resp::{Decoded, Decoder, Limits, OwnedArgs, Reply};
-use crate::session::{ClientKind, Effect, ReplyMode, Session};
+use crate::session::{ClientKind, Effect, Queued, ReplyMode, Session};
 use bytes::{Buf, BytesMut};
 use std::cell::RefCell;
 use std::io;
@@ -312,7 +312,8 @@ impl Connection {
             return if self.settle() { Step::HeldBack } else { Step::Again };
         }
         let args = self.decoder.args(&self.input[self.ahead..]);
-        if let Prepared::Run(entry) = prepare(node, &self.session, args) {
+        let prepared = prepare(node, &self.session, args);
+        if let Prepared::Run(entry) = prepared {
             let run = run::identify(self.now_us, &mut self.rng);
             let request = Request { session: &self.session, entry, args, run: &run, waiter: None };
             // Who is sent messages gets them exactly where they belong among its replies.
@@ -335,7 +336,15 @@ impl Connection {
                 };
             }
         }
-        if self.settle() { self.run_alone(consumed) } else { Step::Again }
+        if self.ticket.is_none() {
+            return self.run_alone(consumed, prepared);
+        }
+        if !self.settle() {
+            return Step::Again;
+        }
+        // The session may be another one now.
+        let prepared = prepare(node, &self.session, self.decoder.args(&self.input));
+        self.run_alone(consumed, prepared)
     }
 
     /// A command has run in the worker's group, or only read beside it.
@@ -365,7 +374,7 @@ impl Connection {
     }
 
     /// Runs a request that is no member of a group. There are no members.
-    fn run_alone(&mut self, consumed: usize) -> Step {
+    fn run_alone(&mut self, consumed: usize, prepared: Prepared<'_>) -> Step {
         let shared = Rc::clone(&self.shared);
         let node = &shared.node;
         let args = self.decoder.args(&self.input);
@@ -380,7 +389,7 @@ impl Connection {
             self.closing = true;
             return Step::Empty;
         }
-        match prepare(node, &self.session, args) {
+        match prepared {
             Prepared::Run(entry) => {
                 let run = run::identify(self.now_us, &mut self.rng);
                 let request = Request { session: &self.session, entry, args, run: &run, waiter: None };
@@ -408,11 +417,11 @@ impl Connection {
                     }
                 }
             }
-            Prepared::Queue => {
-                let queued = crate::session::Effect::Queue(OwnedArgs::from_args(args));
+            Prepared::Queue(entry) => {
+                let queued = Queued { command: entry.index, args: OwnedArgs::from_args(args) };
                 let start = self.output.len();
                 Reply::new(&mut self.output, self.session.proto).simple("QUEUED");
-                self.answered(start, Ran { effects: vec![queued], ..Ran::default() });
+                self.answered(start, Ran { effects: vec![Effect::Queue(queued)], ..Ran::default() });
                 Step::Done
             }
             Prepared::Refuse(entry, text) => {

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use tuffdb::base::random::Rng;
 use tuffdb::dispatch::prepare::{Prepared, prepare};
 use tuffdb::dispatch::run::{Bench, Request, Runner, can_join, identify, join};
+use tuffdb::encoding::row::RowKey;
 use tuffdb::resp::OwnedArgs;
-use tuffdb::session::{Multi, Session};
+use tuffdb::session::{Multi, Queued, Session, Watched};
 
 /// Turns that a burst of a hundred commands takes, at most: a worker that others keep off the processor has short ones.
 const TURNS_MAX: u64 = 50;
@@ -162,7 +163,12 @@ fn locks_and_gate_are_free_once_a_burst_is_answered() {
 fn about_to_exec(house: &House, queue: &[&[&[u8]]]) -> Session {
     let address = "127.0.0.1:1".parse().unwrap();
     let mut session = Session::new(house.node().clients.add(address, address, -1), true);
-    let queue = queue.iter().map(|words| OwnedArgs::from_slices(words)).collect();
+    let queued = |words: &&[&[u8]]| {
+        let args = OwnedArgs::from_slices(words);
+        let Ok(entry) = house.node().table.find(args.args()) else { panic!("an unknown command") };
+        Queued { command: entry.index, args }
+    };
+    let queue = queue.iter().map(queued).collect();
     session.multi = Some(Arc::new(Multi { queue, aborted: false, bytes: 0 }));
     session
 }
@@ -176,6 +182,7 @@ fn transactions_over_the_same_keys_are_one_write() {
     let session = about_to_exec(&house, &[&[b"INCR", b"one"], &[b"INCR", b"two"]]);
     let exec = OwnedArgs::from_slices(&[b"EXEC"]);
     let (mut bench, mut rng) = (Bench::of_worker(0), Rng::new(1));
+    client.ok("WATCH two");
     let before = sequence(&house);
     for round in 1..=50 {
         let Prepared::Run(entry) = prepare(node, &session, exec.args()) else { panic!("EXEC is refused") };
@@ -191,6 +198,7 @@ fn transactions_over_the_same_keys_are_one_write() {
     assert_eq!(sequence(&house), before, "nothing is written before the group is settled");
     bench.group.settle(&node.keyspace, &node.clock);
     assert_eq!(sequence(&house) - before, 2, "rows written for 50 transactions over two keys");
+    assert_eq!(burst(&mut client, &["MULTI", "SET two 0", "EXEC"])[2], Value::NullArray, "it watches");
     assert_eq!(client.run("GET two"), bulk("50"));
 }
 
@@ -204,7 +212,11 @@ fn a_transaction_that_watches_or_asks_for_more_than_keys_runs_by_itself() {
         let run = identify(node.clock.now_us(), &mut Rng::new(1));
         can_join(node, &Request { session, entry, args: exec.args(), run: &run, waiter: None })
     };
-    assert!(joins(&about_to_exec(&house, &[&[b"INCR", b"n"], &[b"GET", b"m"]])));
+    let mut session = about_to_exec(&house, &[&[b"INCR", b"n"], &[b"GET", b"m"]]);
+    assert!(joins(&session));
+    let (name, row) = (Arc::from(&b"n"[..]), RowKey::from_slice(b"n"));
+    session.watched.push(Watched { database: 0, name, row, expires_at_ms: None, existed: false });
+    assert!(!joins(&session));
     assert!(!joins(&about_to_exec(&house, &[&[b"INCR", b"n"], &[b"DBSIZE"]])));
     assert!(!joins(&about_to_exec(&house, &[&[b"EVAL", b"return 1", b"1", b"n"]])));
     assert!(!joins(&about_to_exec(&house, &[&[b"BLPOP", b"n", b"0"]])));
