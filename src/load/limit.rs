@@ -155,7 +155,11 @@ mod tests {
             Ok(true)
         })
         .unwrap();
-        assert_eq!(drawn.into_inner().unwrap().len() as u64, all.latency.len(), "of so many keys none comes twice");
+        assert_eq!(
+            drawn.into_inner().unwrap().len() as u64,
+            all.latency.len(),
+            "of so many keys none comes twice"
+        );
     }
 
     #[test]
