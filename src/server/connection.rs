@@ -34,6 +34,9 @@ use tokio::net::TcpStream;
 const READ_BYTES: usize = 16 << 10;
 /// Replies beyond this are flushed in the middle of a burst.
 const FLUSH_BYTES: usize = 1 << 20;
+/// When so much of a request has come, the query buffer gets room for all of it: what a buffer leaves behind when it moves stays with
+/// the allocator for a while, so a huge one must not move late.
+const BELIEVED_BYTES: usize = 4 << 20;
 /// A connection with more to run or to send lets the worker's others go first after so much of it.
 const TURN_US: u64 = 100;
 /// Its commands stay in an open group for so much longer, turn after turn: of a row that they all write the group writes one.
@@ -241,7 +244,10 @@ impl Connection {
                     // Only a claim: room grows with what really arrives, in steps that copy little.
                     let here = self.input.len() - self.ahead;
                     if self.input.capacity() - self.input.len() < READ_BYTES {
-                        self.input.reserve(wanted.saturating_sub(here).min((3 * here).max(FLUSH_BYTES)));
+                        // With room to read on behind it: making some later would move all of it.
+                        let rest = wanted.saturating_sub(here) + READ_BYTES;
+                        let room_max = if here < BELIEVED_BYTES { FLUSH_BYTES.max(3 * here) } else { rest };
+                        self.input.reserve(rest.min(room_max));
                     }
                     return Step::Empty;
                 }
