@@ -53,6 +53,12 @@ pub fn key_slot(key: &[u8]) -> u16 {
 
 /// The part of the key that decides its slot: its first non-empty `{tag}`, or all of it.
 pub fn hashed_part(key: &[u8]) -> &[u8] {
+    // Most keys have none: sixteen bytes are compared at once.
+    let (sixteens, rest) = key.as_chunks::<16>();
+    let may_have = sixteens.iter().any(|bytes| bytes.iter().fold(false, |found, &b| found | (b == b'{')));
+    if !may_have && !rest.contains(&b'{') {
+        return key;
+    }
     let Some(open) = key.iter().position(|&b| b == b'{') else {
         return key;
     };
@@ -101,6 +107,11 @@ mod tests {
         assert_eq!(key_slot(b"foo{}{bar}"), crc16(b"foo{}{bar}") % 16384);
         assert_eq!(key_slot(b"foo{bar"), crc16(b"foo{bar") % 16384);
         assert_eq!(key_slot(b"}foo{"), crc16(b"}foo{") % 16384);
+        // Wherever the tag stands in a long key.
+        for before in 0..40 {
+            let key = [&b"x".repeat(before)[..], b"{tag}", &b"y".repeat(20)].concat();
+            assert_eq!(key_slot(&key), key_slot(b"tag"), "behind {before} bytes");
+        }
     }
 
     #[test]

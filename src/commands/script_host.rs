@@ -45,6 +45,8 @@ pub fn check_flags(call: &Call<'_>, flags: Option<Flags>, is_read_only: bool) ->
 
 /// Of so many declared keys it is looked whether a command uses them; locking a key that is locked does no harm.
 const DECLARED_KEYS_COMPARED_MAX: usize = 16;
+/// Every command that a script runs leaves one.
+const EFFECTS_FORESEEN: usize = 16;
 /// A buffer for words that has grown beyond this is given back, bytes.
 const KEPT_BYTES_MAX: usize = 64 << 10;
 
@@ -120,6 +122,7 @@ impl<'h, 'c> CommandHost<'h, 'c> {
             }))
         };
         let (before, effects_len) = (call.txn.savepoint(), call.effects.len());
+        call.effects.reserve(EFFECTS_FORESEEN);
         CommandHost {
             call,
             began_us,

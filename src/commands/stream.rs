@@ -435,10 +435,15 @@ fn xtrim(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
         reply.integer(0);
         return Ok(());
     };
+    let known = stream.extra().front;
     let trimmed = stream::trim(&mut call.txn, &key, &mut stream, &trim)?;
     if trimmed > 0 {
         stream.save(&mut call.txn, &key)?;
         call.txn.note(Events::STREAM, "xtrim", &key);
+    } else if stream.extra().front != known {
+        // What was counted now need not be counted again by every trim until the node may go.
+        stream.save(&mut call.txn, &key)?;
+        call.txn.unmark_changed(&key);
     }
     reply.integer(trimmed as i64);
     Ok(())

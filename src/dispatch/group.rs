@@ -5,9 +5,10 @@
 //! hot tier, then the locks are released. A row that several commands wrote reaches the memtable once. Each command is still
 //! whole or absent after a crash, for a batch is whole or absent.
 //!
-//! A group lives from a worker's first write in a turn of the loop until the first connection of that turn wants its replies out.
-//! It is settled earlier when it is full, when a command that cannot join comes (a blocking or keyless one), and when it
-//! feeds a key that somebody waits for. What a stalled group has run is run again, each command by itself.
+//! A group lives from a worker's first write in a turn of the loop until the first connection of that turn wants its replies out, or
+//! has worked on a long pipeline for a millisecond. It is settled earlier when it is full, when a command that cannot join comes (a
+//! blocking or keyless one), and when it feeds a key that somebody waits for. What a stalled group has run is run again, each
+//! command by itself.
 //!
 //! Locks: stripes are gathered one by one and never waited for (`keyspace::Gathering`); who cannot get one settles the group
 //! before waiting for anything. The gate is held as long as the group is open.

@@ -110,6 +110,11 @@ impl Family {
     pub const fn is_read_by_row(self) -> bool {
         !matches!(self, Family::Score)
     }
+
+    /// False for the family whose rows are hardly ever asked for by their keys: only a read brings one into the hot tier.
+    pub const fn is_kept_when_written(self) -> bool {
+        !matches!(self, Family::Stream)
+    }
 }
 
 #[cfg(test)]

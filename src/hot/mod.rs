@@ -216,19 +216,24 @@ impl HotTier {
     /// Keeps a row's value, new or in place of what is known. A row too large to be kept (more than a
     /// shard's share of the budget, or 1 MiB) is forgotten instead.
     pub fn put<'a>(&self, name: impl Into<RowName<'a>>, value: &[u8], source: Source) {
-        self.put_at(name, value, source, self.clock.now_ms());
-    }
-
-    /// [`HotTier::put`] for a caller that has read the clock already. `now_ms` is unix time in milliseconds.
-    pub fn put_at<'a>(&self, name: impl Into<RowName<'a>>, value: &[u8], source: Source, now_ms: u64) {
-        let probe = self.probe(name);
-        self.shard(&probe).put(&probe, Some(value), whole_seconds(now_ms), source);
+        self.put_at(name, Some(value), source, self.clock.now_ms());
     }
 
     /// Keeps the knowledge that a row does not exist.
     pub fn put_absent<'a>(&self, name: impl Into<RowName<'a>>, source: Source) {
-        let (now_s, probe) = (self.now_s(), self.probe(name));
-        self.shard(&probe).put(&probe, None, now_s, source);
+        self.put_at(name, None, source, self.clock.now_ms());
+    }
+
+    /// The one or the other, for a caller that has read the clock already: unix time in milliseconds.
+    pub fn put_at<'a>(
+        &self,
+        name: impl Into<RowName<'a>>,
+        value: Option<&[u8]>,
+        source: Source,
+        now_ms: u64,
+    ) {
+        let probe = self.probe(name);
+        self.shard(&probe).put(&probe, value, whole_seconds(now_ms), source);
     }
 
     /// Forgets all about a key.

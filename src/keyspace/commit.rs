@@ -90,12 +90,19 @@ impl Txn<'_> {
         // A worker's commits follow one another; those of pool threads must, as long as they count.
         let counts = !consequences.counts.is_empty() && self.scratch.writer == Writer::POOL;
         let _counting = counts.then(|| self.keyspace.pool_counts.lock());
-        for (family, row, value) in self.scratch.overlay.iter() {
+        let mut cuts = self.scratch.cut.iter().peekable();
+        for (number, (family, row, value)) in self.scratch.overlay.numbered() {
+            while let Some(cut) = cuts.next_if(|cut| cut.at <= number) {
+                batch.delete_range(db, cut.family, &cut.lower, &cut.upper);
+            }
             match value {
                 _ if consequences.is_stillborn(family, row) => {}
                 Some(value) => batch.put(db, family, row, value),
                 None => batch.delete(db, family, row),
             }
+        }
+        for cut in cuts {
+            batch.delete_range(db, cut.family, &cut.lower, &cut.upper);
         }
         self.write_remapping(&mut batch);
         if let Some(libraries) = &self.changed_libraries {
@@ -230,14 +237,17 @@ impl Txn<'_> {
             state.before = None;
         }
         let overlay = &self.scratch.overlay;
-        let keep = overlay.len() <= HOT_ROWS_MAX;
-        let now_ms = self.now_ms();
+        let (keep, now_ms) = (overlay.len() <= HOT_ROWS_MAX, self.now_ms());
         for (family, row, value) in overlay.iter().filter(|(family, ..)| family.is_read_by_row()) {
             let hot_name = hot_name(family, row);
             match value {
                 _ if consequences.is_stillborn(family, row) => {}
-                Some(value) if keep => keyspace.hot.put_at(hot_name, value, Source::Write, now_ms),
-                None if keep && family == Family::Keys => keyspace.hot.put_absent(hot_name, Source::Write),
+                Some(_) if keep && family.is_kept_when_written() => {
+                    keyspace.hot.put_at(hot_name, value, Source::Write, now_ms);
+                }
+                None if keep && family == Family::Keys => {
+                    keyspace.hot.put_at(hot_name, None, Source::Write, now_ms);
+                }
                 _ => keyspace.hot.remove(hot_name),
             }
         }

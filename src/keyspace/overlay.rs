@@ -189,6 +189,12 @@ impl Overlay {
         self.entries.iter().filter(|entry| !entry.superseded).map(|entry| self.written(entry))
     }
 
+    /// The same, each with the number of its entry (see `len`).
+    pub fn numbered(&self) -> impl Iterator<Item = (usize, Written<'_>)> + '_ {
+        let newest = self.entries.iter().enumerate().filter(|(_, entry)| !entry.superseded);
+        newest.map(|(number, entry)| (number, self.written(entry)))
+    }
+
     /// The rows written, each with what became of it.
     pub fn changes(&self) -> impl Iterator<Item = Change<'_>> + '_ {
         self.entries.iter().filter(|entry| !entry.superseded).map(|entry| Change {

@@ -13,6 +13,7 @@ use super::overlay::{Mark, Overlay};
 use super::ranks::Indexing;
 use super::stripes::LockPlan;
 use super::txn::Key;
+use crate::encoding::Family;
 use crate::encoding::row::{Place, RowKey};
 use crate::hot::RowValue;
 use ahash::AHashMap;
@@ -25,6 +26,16 @@ pub(super) struct KeyState {
     pub(super) before: Option<RowValue>,
     /// The number of the last command that changed something under the key; 0 when none has.
     pub(super) changed_by: u32,
+}
+
+/// Rows from `lower` (included) to `upper` (excluded) that go with one deletion.
+#[derive(Debug)]
+pub(super) struct Cut {
+    pub(super) family: Family,
+    pub(super) lower: RowKey,
+    pub(super) upper: RowKey,
+    /// How many rows had been written before: those go with it, later ones stay.
+    pub(super) at: usize,
 }
 
 /// What runs write: of one command, or of several that are committed together. Its memory is used again.
@@ -40,7 +51,9 @@ pub struct Scratch {
     pub(super) command: u32,
     /// Places the runs have made; those no head points to at the end never reach the disk.
     pub(super) made: Vec<Place>,
-    /// Those of them with rows on disk already.
+    /// Stretches of rows that no head reaches any more.
+    pub(super) cut: Vec<Cut>,
+    /// Those of the places with rows on disk already.
     pub(super) intents: Vec<Intent>,
     /// The highest sequence the runs have seen.
     pub(super) sequence: u64,
@@ -73,6 +86,7 @@ pub struct Savepoint {
     states: usize,
     changes: usize,
     made: usize,
+    cut: usize,
     notes: usize,
     lookups: (u32, u32),
 }
@@ -109,6 +123,7 @@ impl Scratch {
         self.state_index.clear();
         self.changes.clear();
         self.made.clear();
+        self.cut.clear();
         self.intents.clear();
         self.notes.clear();
         self.noted.clear();
@@ -131,6 +146,7 @@ impl Scratch {
             states: self.states.len(),
             changes: self.changes.len(),
             made: self.made.len(),
+            cut: self.cut.len(),
             notes: self.notes.len(),
             lookups: (self.hits, self.misses),
         }
@@ -151,6 +167,7 @@ impl Scratch {
             self.state_index.clear();
         }
         self.made.truncate(to.made);
+        self.cut.truncate(to.cut);
         self.notes.truncate(to.notes);
         (self.hits, self.misses) = to.lookups;
     }
@@ -199,6 +216,16 @@ impl Scratch {
     pub fn changed_since(&self, since: &Savepoint) -> impl Iterator<Item = &RowKey> {
         let changes = self.changes.get(since.changes..).unwrap_or_default();
         changes.iter().filter_map(|&(state, _)| Some(self.states.get(state as usize)?.key.row()))
+    }
+
+    /// The command that runs has not changed this key after all; those before it may have.
+    pub(super) fn forget_change(&mut self, index: usize) {
+        let state = &mut self.states[index];
+        if state.changed_by == self.command
+            && let Some(at) = self.changes.iter().rposition(|&(of, _)| of as usize == index)
+        {
+            state.changed_by = self.changes.remove(at).1;
+        }
     }
 
     pub(super) fn note_change(&mut self, index: usize) {

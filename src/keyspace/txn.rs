@@ -19,7 +19,7 @@ use super::error::{Error, Outcome, Stop};
 use super::events::Events;
 use super::filling::ColdRow;
 use super::libraries::Libraries;
-use super::scratch::{KeyState, Savepoint, Scratch};
+use super::scratch::{Cut, KeyState, Savepoint, Scratch};
 use super::stretches::Stretch;
 use super::stripes::{LockPlan, StripeId};
 use crate::base::random::Rng;
@@ -432,20 +432,19 @@ impl<'k> Txn<'k> {
             self.keyspace.figures.count_memory_hit();
         }
         if self.mode.fills_hot_tier() && !self.quiet {
-            match &value {
-                Some(value) => hot.put(hot_name, value, Source::Fill),
-                None => hot.put_absent(hot_name, Source::Fill),
-            }
+            hot.put_at(hot_name, value.as_deref(), Source::Fill, self.run.now_ms);
         }
         Ok(value.map(RowValue::from))
     }
 
     /// Loads a key's head; an expired key is no key.
     pub fn load(&mut self, key: &Key) -> Outcome<Option<Stored>> {
-        let found = match self.fetch(Family::Keys, &key.row)? {
-            None => None,
-            Some(value) => Some(Stored::decode(value)?),
-        };
+        let found = self.load_even_expired(key)?;
+        Ok(self.looked_up(key, found))
+    }
+
+    /// What a lookup that has found this answers.
+    fn looked_up(&mut self, key: &Key, found: Option<Stored>) -> Option<Stored> {
         let now_ms = self.run.now_ms;
         let live = found.filter(|stored| stored.expiry.is_none_or(|expiry| expiry.at_ms > now_ms));
         if self.counting {
@@ -457,7 +456,7 @@ impl<'k> Txn<'k> {
                 }
             }
         }
-        Ok(live)
+        live
     }
 
     pub(super) fn report_lookups(&self) {
@@ -467,7 +466,7 @@ impl<'k> Txn<'k> {
         }
     }
 
-    /// Loads a key's head, due or not. For the expirer.
+    /// Loads a key's head, due or not.
     pub(super) fn load_even_expired(&mut self, key: &Key) -> Outcome<Option<Stored>> {
         self.fetch(Family::Keys, &key.row)?.map(Stored::decode).transpose()
     }
@@ -606,7 +605,12 @@ impl<'k> Txn<'k> {
 
     /// Removes a key, expired or not. True if there was a live one.
     pub fn delete(&mut self, key: &Key) -> Outcome<bool> {
-        let live = self.load(key)?.is_some();
+        let found = self.load_even_expired(key)?;
+        let is_there = found.is_some();
+        let live = self.looked_up(key, found).is_some();
+        if !is_there {
+            return Ok(false);
+        }
         let index = self.state(key)?;
         let written = self.scratch.overlay.get(Family::Keys, &key.row);
         let stands = written.map_or(self.scratch.states[index].before.is_some(), |value| value.is_some());
@@ -635,11 +639,10 @@ impl<'k> Txn<'k> {
         self.scratch.author = client;
     }
 
-    /// What the run has written to a key changes nothing that a client can see.
+    /// What the command has written to a key changes nothing that a client can see.
     pub fn unmark_changed(&mut self, key: &Key) {
         if let Some(index) = self.scratch.find_state(&key.row) {
-            self.scratch.states[index].changed_by = 0;
-            self.scratch.changes.retain(|&(state, _)| state as usize != index);
+            self.scratch.forget_change(index);
         }
     }
 
@@ -673,6 +676,17 @@ impl<'k> Txn<'k> {
         let index = self.state(key)?;
         self.scratch.note_change(index);
         self.scratch.overlay.delete(family, row);
+        Ok(())
+    }
+
+    /// Removes all rows of a family from `lower` (included) to `upper` (excluded), with one deletion. The key's head must not reach them
+    /// any more: this run and later ones still come upon them in memory, and must not look.
+    pub fn cut_elements(&mut self, key: &Key, family: Family, lower: &[u8], upper: &[u8]) -> Outcome {
+        let index = self.state(key)?;
+        self.scratch.note_change(index);
+        let (lower, upper) = (RowKey::from_slice(lower), RowKey::from_slice(upper));
+        let at = self.scratch.overlay.len();
+        self.scratch.cut.push(Cut { family, lower, upper, at });
         Ok(())
     }
 

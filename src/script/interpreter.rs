@@ -17,7 +17,7 @@ use crate::script::sandbox::Guest;
 use crate::script::source::Sha;
 use crate::script::to_resp::{Step, Unwritten, write_result};
 use crate::script::vm::{Run, bytes_at, error_handler, push_bytes, string_at, tick_hook, until_zero};
-use crate::script::{TICK_INSTRUCTIONS, sandbox, shims};
+use crate::script::{TICK_INSTRUCTIONS, sandbox, shims, vm};
 
 /// A reply buffer of a command that has grown beyond this is given back.
 const KEPT_BYTES_MAX: usize = 256 << 10;
@@ -72,6 +72,8 @@ pub enum LoadError {
 struct Places {
     /// The real table of globals.
     globals: c_int,
+    /// The function that completes errors.
+    error_handler: c_int,
     /// For functions: the metatable of the environment, and the one it has while a library is loaded.
     metatables: Option<(c_int, c_int)>,
 }
@@ -96,12 +98,13 @@ impl Interpreter {
         let mut state = ptr::null_mut();
         // SAFETY: the pointer lives as long as `lua`.
         unsafe { lua.exec_raw::<()>((), |lua| state = lua).ok()? };
-        let mut places = Places { globals: 0, metatables: None };
+        let mut places = Places { globals: 0, error_handler: 0, metatables: None };
         // SAFETY: `make` takes the arguments it is given here; errors end in `exec_raw`.
         unsafe {
             let slot = &raw mut places;
             lua.exec_raw::<()>((), |lua| *slot = make(lua, guest)).ok()?;
             ffi::lua_sethook(state, Some(tick_hook), ffi::LUA_MASKCOUNT, TICK_INSTRUCTIONS);
+            ffi::lua_gc(state, ffi::LUA_GCSETPAUSE, vm::PAUSE_PERCENT);
         }
         lua.set_memory_limit(bytes_max).ok()?;
         Some(Interpreter { run: Box::new(Run::new()), steps: Vec::new(), places, bytes_max, state, lua })
@@ -227,6 +230,8 @@ impl Interpreter {
         if self.used_bytes() > self.bytes_max / 2 {
             self.collect();
         }
+        // SAFETY: it only sets a number.
+        unsafe { ffi::lua_gc(self.state, ffi::LUA_GCSETPAUSE, vm::PAUSE_PERCENT) };
     }
 
     fn collect(&mut self) {
@@ -260,7 +265,9 @@ unsafe fn make(lua: *mut lua_State, guest: Guest) -> Places {
         sandbox::build(lua, guest);
         ffi::lua_replace(lua, ffi::LUA_GLOBALSINDEX);
         let globals = ffi::luaL_ref(lua, ffi::LUA_REGISTRYINDEX);
-        let mut places = Places { globals, metatables: None };
+        ffi::lua_pushcclosure(lua, error_handler, 0);
+        let error_handler = ffi::luaL_ref(lua, ffi::LUA_REGISTRYINDEX);
+        let mut places = Places { globals, error_handler, metatables: None };
         if guest == Guest::Functions {
             ffi::lua_pushvalue(lua, ffi::LUA_GLOBALSINDEX);
             let running = metatable_place(lua);
@@ -350,7 +357,7 @@ unsafe extern "C-unwind" fn run_script(lua: *mut lua_State) -> c_int {
     unsafe {
         let job = &mut *ffi::lua_touserdata(lua, 1).cast::<RunJob<'_, '_>>();
         ffi::lua_settop(lua, 0);
-        ffi::lua_pushcclosure(lua, error_handler, 0);
+        ffi::lua_rawgeti_(lua, ffi::LUA_REGISTRYINDEX, job.places.error_handler);
         let arguments = if job.places.metatables.is_some() {
             ffi::lua_rawgeti_(lua, ffi::LUA_REGISTRYINDEX, job.call.compiled.0);
             push_array(lua, job.call.keys);

@@ -322,6 +322,13 @@ fn without_line_ends(text: &[u8]) -> &[u8] {
     &text[start..end]
 }
 
+/// Lua collects again when its data has grown to so much of what the last collection left, percent: most of what it looks through
+/// each time are compiled scripts, which stay.
+pub(super) const PAUSE_PERCENT: c_int = 400;
+/// Lua's own pause, percent, for runs with more than so much data, kilobytes: they must stay within their bound.
+const LARGE_PAUSE_PERCENT: c_int = 200;
+const LARGE_KB: c_int = 16 << 10;
+
 /// Called by Lua every so many instructions.
 pub(super) unsafe extern "C-unwind" fn tick_hook(lua: *mut lua_State, _: *mut ffi::lua_Debug) {
     let run = current();
@@ -329,6 +336,9 @@ pub(super) unsafe extern "C-unwind" fn tick_hook(lua: *mut lua_State, _: *mut ff
         return;
     }
     unsafe {
+        if ffi::lua_gc(lua, ffi::LUA_GCCOUNT, 0) > LARGE_KB {
+            ffi::lua_gc(lua, ffi::LUA_GCSETPAUSE, LARGE_PAUSE_PERCENT);
+        }
         if (*run).stop.is_some() || !(*run).tick() {
             raise_stop(lua);
         }

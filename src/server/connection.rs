@@ -39,6 +39,8 @@ const FLUSH_BYTES: usize = 1 << 20;
 const BELIEVED_BYTES: usize = 4 << 20;
 /// A connection with more to run or to send lets the worker's others go first after so much of it.
 const TURN_US: u64 = 100;
+/// Its commands stay in an open group for so much longer, turn after turn: of a row that they all write the group writes one.
+const GROUP_US: u64 = 1000;
 const SEND_BYTES: usize = 128 << 10;
 /// A buffer that the worker does not give back by itself.
 const HUGE_BYTES: usize = 4 << 20;
@@ -61,6 +63,8 @@ pub(super) struct Connection {
     /// Commands of an open group, and where to learn what becomes of it.
     members: Vec<Member>,
     ticket: Option<Ticket>,
+    /// When the first of them came.
+    joined_us: u64,
     /// Bytes at the front of `input` that `members` stand for.
     pub(super) ahead: usize,
     /// Requests at the front of `input`, behind those, whose keys have been looked at (`dispatch::lookahead`).
@@ -128,6 +132,7 @@ impl Connection {
             output: Vec::new(),
             members: Vec::new(),
             ticket: None,
+            joined_us: 0,
             ahead: 0,
             foreseen: 0,
             alone: false,
@@ -289,11 +294,16 @@ impl Connection {
         }
     }
 
-    /// Ends this connection's turn in the worker's loop. Others may join an open group meanwhile: whoever comes back first settles it.
+    /// Ends this connection's turn in the worker's loop. Others may join an open group meanwhile. It is settled by whoever wants its
+    /// replies out, or comes back after long enough.
     async fn let_others_go_first(&mut self) {
         tokio::task::yield_now().await;
-        self.settle();
         self.look_at_clock();
+        let is_settled = self.ticket.as_ref().is_some_and(|ticket| ticket.get().is_some());
+        if is_settled || self.mono_us.saturating_sub(self.joined_us) > GROUP_US {
+            self.settle();
+            self.look_at_clock();
+        }
     }
 
     fn look_at_clock(&mut self) {
@@ -366,6 +376,7 @@ impl Connection {
         }
         if self.ticket.is_none() {
             self.ticket = Some(self.bench.borrow().group.ticket());
+            self.joined_us = self.mono_us;
         }
         self.members.push(Member { command: entry.index, ran, start, duration_us });
         Step::Done

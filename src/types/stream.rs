@@ -22,7 +22,7 @@ use crate::encoding::Family;
 use crate::encoding::head::{Body, DataType, Spread};
 use crate::encoding::row::Place;
 use crate::encoding::stream::{Extra, entry_id, entry_row};
-use crate::keyspace::{Direction, Key, Mode, NewHead, Outcome, Stop, Txn, WORKER_STEPS_MAX};
+use crate::keyspace::{Direction, Key, Mode, NewHead, Outcome, RowValue, Stop, Txn, WORKER_STEPS_MAX};
 use groups::Referrers;
 use std::ops::ControlFlow;
 
@@ -130,23 +130,25 @@ impl Stream {
         Ok(())
     }
 
-    /// Whether there is an entry of this id; if so, the number of its node.
-    fn node_of(&self, txn: &mut Txn<'_>, id: Id) -> Outcome<Option<u64>> {
+    /// The row of an entry, if there is one of this id. What was trimmed may still be found in memory, so it is not looked for.
+    fn entry(&self, txn: &mut Txn<'_>, id: Id) -> Outcome<Option<RowValue>> {
         if self.len == 0 || id < self.extra.first_id || id > self.extra.last_id {
             return Ok(None);
         }
-        match txn.element(Family::Stream, &entry_row(&self.place, id))? {
-            Some(value) => Ok(Some(Entry::decode(&value)?.node)),
-            None => Ok(None),
-        }
+        txn.element(Family::Stream, &entry_row(&self.place, id))
     }
 
     /// Removes an entry that is there. The first id is not seen to.
     fn remove_row(&mut self, txn: &mut Txn<'_>, key: &Key, id: Id, node: u64) -> Outcome {
         txn.delete_element(key, Family::Stream, &entry_row(&self.place, id))?;
+        self.count_off(node);
+        Ok(())
+    }
+
+    /// An entry of a node is gone.
+    fn count_off(&mut self, node: u64) {
         self.len = self.len.saturating_sub(1);
         nodes::shrink(&mut self.extra, node);
-        Ok(())
     }
 
     /// Looks for the first entry, at or behind where it may be.
@@ -186,10 +188,11 @@ impl Stream {
                 continue;
             }
             referrers.forget(txn, key, self, id)?;
-            let Some(node) = self.node_of(txn, id)? else {
+            let Some(value) = self.entry(txn, id)? else {
                 removals.push(Removal::Absent);
                 continue;
             };
+            let node = Entry::decode(&value)?.node;
             self.remove_row(txn, key, id, node)?;
             first_went |= id == first_id;
             self.extra.deleted_id_max = self.extra.deleted_id_max.max(id);
@@ -224,7 +227,7 @@ pub fn visit(
     }
     let lower = entry_row(&stream.place, from);
     if from == to {
-        if let Some(value) = txn.element(Family::Stream, &lower)? {
+        if let Some(value) = stream.entry(txn, from)? {
             let _ = visit(from, Entry::decode(&value)?)?;
         }
         return Ok(());

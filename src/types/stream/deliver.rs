@@ -3,8 +3,6 @@
 
 use super::groups::{OpenGroup, Pending};
 use super::{Entry, Id, Stream, visit};
-use crate::encoding::Family;
-use crate::encoding::stream::entry_row;
 use crate::keyspace::{Direction, Key, Outcome, Txn};
 use std::ops::ControlFlow;
 
@@ -59,7 +57,7 @@ pub fn deliver_again(
 ) -> Outcome<u64> {
     let ids = open.owned(txn, stream, consumer, from, count_max)?;
     for &id in &ids {
-        let Some(value) = txn.element(Family::Stream, &entry_row(&stream.place, id))? else {
+        let Some(value) = stream.entry(txn, id)? else {
             show(id, None)?;
             continue;
         };
@@ -112,7 +110,7 @@ fn claim_one(
     claim: &Claim<'_>,
     (id, pending): (Id, Option<Pending>),
 ) -> Outcome<Claimed> {
-    let Some(value) = txn.element(Family::Stream, &entry_row(&stream.place, id))? else {
+    let Some(value) = stream.entry(txn, id)? else {
         return match pending {
             Some(pending) => {
                 open.release(txn, key, stream, &pending)?;

@@ -13,6 +13,20 @@ use crate::keyspace::{Direction, Key, Outcome, Txn};
 use crate::types::pages::{PAGE_ROWS, Pages};
 use std::ops::ControlFlow;
 
+/// So many rows go with one deletion of a range; fewer one by one, for every range costs the scans that come by.
+const CUT_ROWS_MIN: u64 = 32;
+
+/// What a trim takes away.
+#[derive(Default)]
+struct Gone {
+    /// The oldest node, if it is known well enough to go without a look at its rows.
+    unseen: Option<Front>,
+    /// What goes behind it: entries with their nodes, in order.
+    seen: Vec<(Id, u64)>,
+    /// The first entry that stays, if it was seen.
+    first_left: Option<Id>,
+}
+
 /// Up to where entries go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Threshold {
@@ -42,25 +56,43 @@ pub fn trim(txn: &mut Txn<'_>, key: &Key, stream: &mut Stream, wanted: &Trim) ->
         Threshold::MinId(id) if stream.is_empty() || stream.extra.first_id >= id => return Ok(0),
         _ => {}
     }
-    let gone = match (wanted.is_approximate, wanted.references) {
+    let Gone { unseen, seen, first_left } = match (wanted.is_approximate, wanted.references) {
         (true, References::Keep) => whole_nodes(txn, stream, wanted)?,
         // Redis takes no node whole then.
         (true, _) => return Ok(0),
         (false, References::Acked) => return trim_acknowledged(txn, key, stream, wanted.threshold),
-        (false, _) => beyond(txn, stream, wanted.threshold)?,
+        (false, _) => Gone { seen: beyond(txn, stream, wanted.threshold)?, ..Gone::default() },
     };
-    txn.expect_work(gone.len() as u64)?;
+    let last = seen.last().map(|&(id, _)| id).or(unseen.map(|front| front.last_id));
+    let Some(last) = last else { return Ok(0) };
+    txn.expect_work(seen.len() as u64)?;
     let mut referrers = Referrers::load(txn, stream, wanted.references)?;
-    for &(id, node) in &gone {
+    let unseen = unseen.map_or(0, |front| u64::from(front.live));
+    let gone = unseen + seen.len() as u64;
+    let is_cut = gone >= CUT_ROWS_MIN;
+    if is_cut {
+        let lower = entry_row(&stream.place, stream.extra.first_id);
+        let upper = last.next().map_or_else(|| stream.place.end(), |next| entry_row(&stream.place, next));
+        txn.cut_elements(key, Family::Stream, &lower, &upper)?;
+    }
+    stream.len = stream.len.saturating_sub(unseen);
+    for &(id, node) in &seen {
         referrers.forget(txn, key, stream, id)?;
-        stream.remove_row(txn, key, id, node)?;
+        if is_cut {
+            stream.count_off(node);
+        } else {
+            stream.remove_row(txn, key, id, node)?;
+        }
     }
     referrers.save(txn, key, stream)?;
-    if let Some((last, _)) = gone.last() {
-        stream.extra.first_id = last.next().unwrap_or(Id::MAX);
-        stream.find_first(txn)?;
+    match first_left.filter(|_| !stream.is_empty()) {
+        Some(first_left) => stream.extra.first_id = first_left,
+        None => {
+            stream.extra.first_id = last.next().unwrap_or(Id::MAX);
+            stream.find_first(txn)?;
+        }
     }
-    Ok(gone.len() as u64)
+    Ok(gone)
 }
 
 /// Removes what lies beyond a threshold, but for what a group has not acknowledged.
@@ -117,9 +149,10 @@ fn beyond(txn: &mut Txn<'_>, stream: &Stream, threshold: Threshold) -> Outcome<V
     Ok(gone)
 }
 
-/// The entries of the oldest nodes that can go whole. What is learnt of the oldest that stays is kept in the head.
-fn whole_nodes(txn: &mut Txn<'_>, stream: &mut Stream, wanted: &Trim) -> Outcome<Vec<(Id, u64)>> {
+/// The oldest nodes that can go whole. What is learnt of the oldest that stays is kept in the head.
+fn whole_nodes(txn: &mut Txn<'_>, stream: &mut Stream, wanted: &Trim) -> Outcome<Gone> {
     let mut gone: Vec<(Id, u64)> = Vec::new();
+    let mut first_left = None;
     let may_go = |gone: usize, node: &Front| {
         let entries = u64::from(node.live);
         let is_allowed = wanted.entries_max == 0 || gone as u64 + entries <= wanted.entries_max;
@@ -131,22 +164,27 @@ fn whole_nodes(txn: &mut Txn<'_>, stream: &mut Stream, wanted: &Trim) -> Outcome
     };
     let known_front = Some(stream.extra.front).filter(|front| front.live > 0);
     if known_front.is_some_and(|front| !may_go(0, &front)) {
-        return Ok(gone);
+        return Ok(Gone::default());
     }
+    let unseen = known_front.filter(|front| u64::from(front.live) >= CUT_ROWS_MIN);
+    let unseen_live = unseen.map_or(0, |front| front.live as usize);
+    let may_go = |gone: usize, node: &Front| may_go(unseen_live + gone, node);
+    let from = unseen.and_then(|front| front.last_id.next()).unwrap_or(Id::MIN);
     let extra = stream.extra;
     // The node being read: its entries since `start` are in `gone`, and go only if it turns out that they may.
     let mut start = 0;
     let mut front = Front::default();
     let mut ended = true;
-    visit(txn, stream, (Id::MIN, Id::MAX), Direction::Up, |id, entry| {
+    visit(txn, stream, (from, Id::MAX), Direction::Up, |id, entry| {
         if entry.node != front.node {
+            first_left = Some(id);
             if front.live > 0 && !may_go(start, &front) {
                 ended = false;
                 return Ok(ControlFlow::Break(()));
             }
             start = gone.len();
             if let Threshold::MaxLen(len) = wanted.threshold
-                && stream.len - start as u64 <= len
+                && stream.len - (unseen_live + start) as u64 <= len
             {
                 front = Front::default();
                 ended = false;
@@ -168,11 +206,15 @@ fn whole_nodes(txn: &mut Txn<'_>, stream: &mut Stream, wanted: &Trim) -> Outcome
     })?;
     let stays = if ended { front.live > 0 && !may_go(start, &front) } else { true };
     if stays {
+        if let Some(&(id, _)) = gone.get(start) {
+            first_left = Some(id);
+        }
         gone.truncate(start);
         // The newest node may still grow.
         stream.extra.front = if front.node == extra.tail.node { Front::default() } else { front };
     } else {
         stream.extra.front = Front::default();
+        first_left = None;
     }
-    Ok(gone)
+    Ok(Gone { unseen, seen: gone, first_left })
 }
