@@ -94,9 +94,7 @@ fn delete_rows(
     removed: &[OwnedPair],
     reversed: bool,
 ) -> Outcome {
-    for (score, member) in removed {
-        rows.delete(txn, key, *score, member)?;
-    }
+    rows.delete_all(txn, key, removed)?;
     if let (Some(first), Some(last)) = (removed.first(), removed.last()) {
         let (low, high) = if reversed { (last, first) } else { (first, last) };
         let low = score_row(&rows.place, low.0, &low.1);
