@@ -115,6 +115,9 @@ impl MarkIndex {
 
     /// The first segment that ends behind `at` and may have the mark.
     pub fn next(&self, at: i64, mark: Mark) -> Next {
+        if let Some(frontier) = self.frontier.filter(|frontier| at >= *frontier) {
+            return Next::Frontier(frontier);
+        }
         let first = self.locate(at);
         let found = self.segments.iter().skip(first).position(|segment| segment.may_have(mark));
         match (found, self.frontier) {
@@ -287,6 +290,16 @@ mod tests {
             assert_eq!(found, Some(3001 << 32));
             assert!(read <= 3 * SEGMENT_ROWS_MAX, "{read} rows after {nth}");
         }
+    }
+
+    #[test]
+    fn a_search_that_has_come_to_the_frontier_goes_no_further() {
+        let mut index = MarkIndex::default();
+        assert!((0..70).all(|position| index.push(position, 1)));
+        index.set_frontier(Some(70));
+        assert_eq!(index.next(0, 1), Next::Segment { from: i64::MIN, to: Some(64), is_crowded: false });
+        assert_eq!(index.next(64, 1), Next::Segment { from: 64, to: Some(70), is_crowded: false });
+        assert_eq!([index.next(70, 1), index.next(71, 1), index.next(0, 2)], [70; 3].map(Next::Frontier));
     }
 
     #[test]
