@@ -101,8 +101,9 @@ impl<'k> Txn<'k> {
                 if steps > super::WORKER_STEPS_MAX && matches!(mode, Mode::Worker | Mode::Dry) {
                     return Err(Stop::Heavy);
                 }
-                let position = position_of(row)
-                    .ok_or_else(|| Stop::Unavailable("damaged row: list row without a position".to_owned()))?;
+                let position = position_of(row).ok_or_else(|| {
+                    Stop::Unavailable("damaged row: list row without a position".to_owned())
+                })?;
                 if is_crowded {
                     rows.push((position, marks.mark(other)));
                 }

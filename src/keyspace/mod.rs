@@ -19,10 +19,10 @@ mod gate;
 mod gathering;
 pub mod gc;
 mod libraries;
+mod marks;
 #[cfg(test)]
 mod model_tests;
 mod overlay;
-mod marks;
 mod ranks;
 mod scratch;
 mod stretches;

@@ -217,7 +217,8 @@ mod tests {
             let windows = Windows::of(fields as u64);
             let mut counts = vec![0; fields];
             for _ in 0..fields * 100 {
-                let picked = windows.pick(&mut rng, |range, nth| Ok(positions.range(range).nth(nth as usize)));
+                let picked =
+                    windows.pick(&mut rng, |range, nth| Ok(positions.range(range).nth(nth as usize)));
                 let picked = *picked.unwrap();
                 counts[order.binary_search(&picked).unwrap()] += 1;
             }

@@ -86,8 +86,7 @@ impl Segment {
 impl MarkIndex {
     /// Takes the next row in order, the list's first one first. False if there is no room: it lies behind the frontier.
     pub fn push(&mut self, position: i64, mark: Mark) -> bool {
-        let needs_segment =
-            self.segments.back().is_none_or(|last| usize::from(last.count) >= SEGMENT_ROWS);
+        let needs_segment = self.segments.back().is_none_or(|last| usize::from(last.count) >= SEGMENT_ROWS);
         if needs_segment {
             if self.segments.len() == SEGMENTS_MAX {
                 return false;

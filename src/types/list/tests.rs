@@ -3,8 +3,8 @@
 use super::rows::{POSITION_MAX, position_of};
 use super::*;
 use crate::base::random::Rng;
-use crate::keyspace::{Direction, Mode, Stop, WORKER_STEPS_MAX};
 use crate::keyspace::testbed::Testbed;
+use crate::keyspace::{Direction, Mode, Stop, WORKER_STEPS_MAX};
 use std::iter::once;
 use std::ops::ControlFlow;
 
@@ -402,7 +402,8 @@ fn insertions_into_a_long_list_find_the_first_equal_element_whatever_has_changed
                 }
                 _ => {
                     // At one spot over and over, too.
-                    let pivot = if rng.below(3) == 0 { model[len / 2].clone() } else { text(rng.below(2000)) };
+                    let pivot =
+                        if rng.below(3) == 0 { model[len / 2].clone() } else { text(rng.below(2000)) };
                     let side = if rng.below(2) == 0 { Side::Before } else { Side::After };
                     let mode = [Mode::Locked, Mode::Heavy, Mode::Worker][rng.below(3) as usize];
                     let given_up = rng.below(5) == 0;
@@ -439,9 +440,7 @@ fn a_worker_inserts_deep_in_a_long_list_once_the_place_was_found_on_the_pool() {
         world.run(|txn, key, stored| push(txn, key, stored, End::Back, some.iter().map(|e| &e[..])));
     }
     let insert_as = |mode: Mode, pivot: &[u8]| {
-        world.run_as(mode, |txn, key, stored| {
-            insert(txn, key, stored.unwrap(), Side::After, pivot, b"x")
-        })
+        world.run_as(mode, |txn, key, stored| insert(txn, key, stored.unwrap(), Side::After, pivot, b"x"))
     };
     let pivot = text(2 * WORKER_STEPS_MAX);
     assert!(matches!(insert_as(Mode::Worker, &pivot), Err(Stop::Heavy)));
