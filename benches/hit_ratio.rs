@@ -1,15 +1,20 @@
-//! How often the hot tier has what is asked for, beside the crates moka and quick_cache with room for as many rows.
+//! How often the hot tier has what is asked for, beside the crates moka and quick_cache, which hold rows of the same bytes.
 //!
-//! Each trace is a sequence of keys: a read that misses puts the row in. All rows have one size, so that room is a number of rows: as
-//! many as the tier holds in its budget. The first quarter of a trace does not count.
+//! Each trace is a sequence of keys: a read that misses puts the row in. All rows have one size, so that room is a number of rows. Two
+//! tables: with the same bytes, what each cache needs for a row asked of the allocator; and with the same rows, as many as
+//! the tier holds in its budget, which compares the policies alone. The first quarter of a trace does not count.
 //!
-//! Run with `tools/cargo bench --bench hit_ratio`. It prints a table: percent of reads that hit.
+//! Run with `tools/cargo bench --bench hit_ratio`. It prints percent of reads that hit.
 
-use std::num::NonZeroU64;
+use std::sync::Arc;
+use tikv_jemalloc_ctl::{epoch, stats};
 use tuffdb::base::clock::Clock;
 use tuffdb::base::random::Rng;
 use tuffdb::hot::{HotTier, Lookup, Policy, Source};
 use tuffdb::load::keys::{Counters, Pattern, Picker};
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const KEYS: u64 = 1_000_000;
 const READS: u64 = 8_000_000;
@@ -58,25 +63,39 @@ impl Subject for Tier {
     }
 }
 
-struct Moka(moka::sync::Cache<u64, ()>);
+struct Moka(moka::sync::Cache<Box<[u8]>, Arc<[u8]>>);
+
+impl Moka {
+    fn new(rows: u64) -> Moka {
+        Moka(moka::sync::Cache::new(rows))
+    }
+}
 
 impl Subject for Moka {
     fn read(&mut self, key: u64) -> bool {
-        let hit = self.0.get(&key).is_some();
+        let key = key.to_be_bytes();
+        let hit = self.0.get(&key[..]).is_some();
         if !hit {
-            self.0.insert(key, ());
+            self.0.insert(key.into(), VALUE.into());
         }
         hit
     }
 }
 
-struct Quick(quick_cache::sync::Cache<u64, ()>);
+struct Quick(quick_cache::sync::Cache<Box<[u8]>, Arc<[u8]>>);
+
+impl Quick {
+    fn new(rows: u64) -> Quick {
+        Quick(quick_cache::sync::Cache::new(rows as usize))
+    }
+}
 
 impl Subject for Quick {
     fn read(&mut self, key: u64) -> bool {
-        let hit = self.0.get(&key).is_some();
+        let key = key.to_be_bytes();
+        let hit = self.0.get(&key[..]).is_some();
         if !hit {
-            self.0.insert(key, ());
+            self.0.insert(key.into(), VALUE.into());
         }
         hit
     }
@@ -120,18 +139,35 @@ fn with_trace(name: &str, theta: f64, work: &mut Work<'_>) -> f64 {
     }
 }
 
-fn room() -> u64 {
+/// Rows the tier holds in its budget.
+fn rows_of_tier() -> u64 {
     let mut full = Tier::new(Policy::Lru);
     for key in 0..KEYS {
         full.read(key);
     }
-    full.tier.entries() as u64
+    (full.tier.entries() as u64).max(1)
 }
 
-fn main() {
-    let room = NonZeroU64::new(room()).map_or(1, NonZeroU64::get);
-    println!("{KEYS} keys, room for {room}, {READS} reads\n");
-    println!("| trace | LRU | LFU | moka | quick_cache |\n|---|---|---|---|---|");
+fn allocated_bytes() -> u64 {
+    let fresh = epoch::advance().and_then(|_| stats::allocated::read());
+    fresh.map_or(0, |bytes| bytes as u64)
+}
+
+/// Rows another cache holds in as many bytes; it is filled with `rows` to see what one takes.
+fn rows_of<S: Subject>(new: impl Fn(u64) -> S, rows: u64) -> u64 {
+    let before = allocated_bytes();
+    let mut full = new(rows);
+    for key in 0..4 * rows {
+        full.read(key);
+    }
+    let bytes = allocated_bytes().saturating_sub(before).max(1);
+    BUDGET_BYTES as u64 * rows / bytes
+}
+
+fn print_ratios(of_tier: u64, of_moka: u64, of_quick: u64) {
+    println!(
+        "\n| trace | LRU, {of_tier} rows | LFU | moka, {of_moka} | quick_cache, {of_quick} |\n|---|---|---|---|---|"
+    );
     for theta in [0.8, 0.99] {
         for name in ["zipf", "scans in between", "shifting"] {
             let ratio =
@@ -140,11 +176,21 @@ fn main() {
             let ratios = [
                 ratio(&mut Tier::new(Policy::Lru)),
                 ratio(&mut Tier::new(lfu)),
-                ratio(&mut Moka(moka::sync::Cache::new(room))),
-                ratio(&mut Quick(quick_cache::sync::Cache::new(room as usize))),
+                ratio(&mut Moka::new(of_moka)),
+                ratio(&mut Quick::new(of_quick)),
             ];
             let cells: Vec<String> = ratios.iter().map(|ratio| format!("{ratio:.1}")).collect();
             println!("| {name}, theta {theta} | {} |", cells.join(" | "));
         }
     }
+}
+
+fn main() {
+    let rows = rows_of_tier();
+    let by_allocator = rows_of(|_| Tier::new(Policy::Lru), rows);
+    println!(
+        "{KEYS} keys, {READS} reads, {BUDGET_BYTES} bytes: {rows} rows of the tier, {by_allocator} by the allocator's count"
+    );
+    print_ratios(rows, rows_of(Moka::new, rows), rows_of(Quick::new, rows));
+    print_ratios(rows, rows, rows);
 }

@@ -14,8 +14,8 @@ use crate::dispatch::spec::Flag::{AllowBusy, Fast, Loading, NoScript, ReadOnly, 
 use crate::dispatch::spec::{Group, family};
 use crate::dispatch::{Call, Command};
 use crate::keyspace::{Outcome, Stop, fail};
-use crate::resp::{Args, Proto, Reply};
-use crate::session::{Effect, Watched};
+use crate::resp::{Proto, Reply};
+use crate::session::{Effect, Queued, Watched};
 
 /// The commands of this family.
 pub const COMMANDS: &[Command] = &family([
@@ -94,7 +94,8 @@ fn exec<'c>(call: &mut Call<'c>, reply: &mut Reply<'_>) -> Outcome {
     let mut began_us = call.node.clock.mono_us();
     let ended = multi.queue.iter().try_for_each(|queued| {
         let reply_len = reply.len();
-        let command = exec_one(call, queued.args(), reply)?;
+        let command = queued.command;
+        exec_one(call, queued, reply)?;
         let ended_us = call.node.clock.mono_us();
         let error = error_in(reply.written().get(reply_len..).unwrap_or_default());
         let duration_us = ended_us.saturating_sub(began_us);
@@ -108,14 +109,14 @@ fn exec<'c>(call: &mut Call<'c>, reply: &mut Reply<'_>) -> Outcome {
     ended
 }
 
-/// Runs one queued command and writes its element of the reply. Gives the command's number.
-fn exec_one<'c>(call: &mut Call<'c>, args: Args<'c>, reply: &mut Reply<'_>) -> Outcome<usize> {
-    let entry = call.node.table.find(args).ok();
+/// Runs one queued command and writes its element of the reply.
+fn exec_one<'c>(call: &mut Call<'c>, queued: &'c Queued, reply: &mut Reply<'_>) -> Outcome {
+    let entry = call.node.table.entry(queued.command);
     let Some((entry, handler)) = entry.and_then(|entry| Some((entry, entry.spec.handler?))) else {
         // It was there when it was queued, and the table does not change.
         return Err(Stop::Unavailable("a queued command is unknown".to_owned()));
     };
-    call.args = args;
+    call.args = queued.args.args();
     call.txn.next_command();
     call.txn.set_quiet(call.session.no_touch);
     call.txn.set_counting(entry.spec.flags.has(ReadOnly));
@@ -131,7 +132,7 @@ fn exec_one<'c>(call: &mut Call<'c>, args: Args<'c>, reply: &mut Reply<'_>) -> O
         reply.raw(&written);
     }
     call.show_after(entry);
-    Ok(entry.index)
+    Ok(())
 }
 
 /// The protocol as of the effects so far.

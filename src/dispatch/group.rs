@@ -6,7 +6,7 @@
 //! whole or absent after a crash, for a batch is whole or absent.
 //!
 //! A group lives from a worker's first write in a turn of the loop until the first connection of that turn wants its replies out.
-//! It is settled earlier when it is full, when a command that cannot join comes (EXEC, a blocking or keyless one), and when it
+//! It is settled earlier when it is full, when a command that cannot join comes (a blocking or keyless one), and when it
 //! feeds a key that somebody waits for. What a stalled group has run is run again, each command by itself.
 //!
 //! Locks: stripes are gathered one by one and never waited for (`keyspace::Gathering`); who cannot get one settles the group

@@ -88,10 +88,10 @@ pub fn held_until_ms(node: &Node, session: &Session, entry: &Entry, args: Args<'
     let is_held = match mode {
         PauseMode::All => true,
         PauseMode::Write if entry.name == "exec" => session.multi.as_ref().is_some_and(|multi| {
-            let finds = |queued: &crate::resp::OwnedArgs| {
-                node.table.find(queued.args()).is_ok_and(|entry| may_write(node, entry, queued.args()))
-            };
-            multi.queue.iter().any(finds)
+            multi.queue.iter().any(|queued| {
+                let entry = node.table.entry(queued.command);
+                entry.is_some_and(|entry| may_write(node, entry, queued.args.args()))
+            })
         }),
         PauseMode::Write => may_write(node, entry, args),
     };

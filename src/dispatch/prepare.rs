@@ -15,7 +15,7 @@ pub enum Prepared<'n> {
     /// Run it.
     Run(&'n Entry),
     /// Put it into MULTI's queue.
-    Queue,
+    Queue(&'n Entry),
     /// Refuse it with this text (error code first); it may quote bytes of the client.
     Refuse(Option<&'n Entry>, Vec<u8>),
 }
@@ -52,7 +52,7 @@ pub fn prepare<'n>(node: &'n Node, session: &Session, args: Args<'_>) -> Prepare
             return refusal(entry, "ERR Command not allowed inside a transaction");
         }
         if !matches!(entry.name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset") {
-            return Prepared::Queue;
+            return Prepared::Queue(entry);
         }
     }
     if spec.flags.has(Flag::Write)

@@ -63,8 +63,12 @@ pub struct Ran {
     pub epoch: u64,
     /// It is one of an open group: its reply rests on what is not committed yet.
     pub pending: bool,
+    /// Another one of its group had used one of its keys before.
+    pub overlaps: bool,
     /// The group must be settled before the next command.
     pub urgent: bool,
+    /// The group must be settled before the next command of this connection, which is another one after this.
+    pub turning: bool,
 }
 
 /// What a thread keeps from run to run.
@@ -121,8 +125,8 @@ fn for_each_command(node: &Node, request: &Request<'_>, mut visit: impl FnMut(&E
         && let Some(multi) = &request.session.multi
     {
         for queued in &multi.queue {
-            if let Ok(entry) = node.table.find(queued.args()) {
-                visit(entry, queued.args());
+            if let Some(entry) = node.table.entry(queued.command) {
+                visit(entry, queued.args.args());
             }
         }
     }
@@ -173,13 +177,37 @@ fn make_plan(node: &Node, request: &Request<'_>, plan: &mut LockPlan) {
     plan.seal();
 }
 
-/// Whether a request may be one of a group. EXEC and blocking commands run by themselves; so do commands without keys, for they may
-/// look at figures that only a commit moves, and a waiter's turn, which must be over with its commit.
-pub fn can_join(request: &Request<'_>) -> bool {
-    let spec = request.entry.spec;
+/// Whether a request may be one of a group. Blocking commands run by themselves; so do commands without keys, for they may
+/// look at figures that only a commit moves, and a waiter's turn, which must be over with its commit. EXEC may be if all that it
+/// runs may. If it watches keys, or runs scripts, it runs by itself: who changes a watched key tells of it when he commits, and a
+/// script's locks can grow.
+pub fn can_join(node: &Node, request: &Request<'_>) -> bool {
+    if request.waiter.is_some() {
+        return false;
+    }
+    if request.entry.name != "exec" {
+        return is_sociable(request.entry);
+    }
+    request.session.watched.is_empty()
+        && request.session.multi.as_ref().is_some_and(|multi| {
+            multi.queue.iter().all(|queued| {
+                let entry = node.table.entry(queued.command);
+                entry.is_some_and(|entry| is_sociable(entry) && !entry.spec.flags.has(Flag::Reaches))
+            })
+        })
+}
+
+fn is_sociable(entry: &Entry) -> bool {
+    let flags = entry.spec.flags;
     let alone =
-        [Flag::Blocking, Flag::Heavy, Flag::Gate, Flag::PubSub].into_iter().any(|flag| spec.flags.has(flag));
-    spec.has_keys() && !alone && request.entry.name != "exec" && request.waiter.is_none()
+        [Flag::Blocking, Flag::Heavy, Flag::Gate, Flag::PubSub].into_iter().any(|flag| flags.has(flag));
+    entry.spec.has_keys() && !alone
+}
+
+/// Whether a command looks at no data at all: it may run beside an open group of others.
+pub fn looks_at_nothing(node: &Node, entry: &Entry) -> bool {
+    // Monitors are shown what a group has run when it is settled, and in order.
+    matches!(entry.name, "multi" | "discard" | "ping" | "echo" | "select") && node.monitors.is_empty()
 }
 
 /// Runs a request on a worker as one of the worker's group. The reply is appended to `out`; on a pause nothing is, and the group
@@ -220,12 +248,15 @@ fn run_in_group(
     let txn = keyspace.begin_behind(db.newest(Tier::Memory), Mode::Worker, request.run, scratch);
     match call_handler(node, request, txn, out) {
         Ok(Finished { call: Call { effects, shown, .. }, .. }) => {
-            let urgent = effects.iter().any(Effect::acts) || group.is_urgent(keyspace, &since);
+            let turning = effects.iter().any(|effect| matches!(effect, Effect::EndMulti));
+            let acts = |effect: &Effect| effect.acts() && !matches!(effect, Effect::EndMulti);
+            let urgent = effects.iter().any(acts) || group.is_urgent(keyspace, &since);
             let pending = group.leave(keyspace, &taken, &since);
             group.show(&node.monitors, shown);
             let failed = out.get(start) == Some(&b'-');
             let sequence = taken.sequence.max(group.seen_sequence());
-            Ok(Ran { sequence, effects, failed, epoch, pending, urgent, ..Ran::default() })
+            let overlaps = taken.overlaps;
+            Ok(Ran { sequence, effects, failed, epoch, pending, overlaps, urgent, turning, ..Ran::default() })
         }
         Err(stop) => {
             let cold = group.scratch.take_cold();
@@ -267,7 +298,7 @@ fn stopped(
 }
 
 /// Runs a request on a worker and commits it. The reply is appended to `out`; on a pause nothing is. The worker's group must have been
-/// settled, unless the request only reads and the group is not open.
+/// settled, unless the request only reads and the group is not open, or looks at nothing.
 pub fn attempt(
     runner: &Runner<'_>,
     bench: &mut Bench,

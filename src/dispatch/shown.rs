@@ -63,7 +63,7 @@ fn line(entry: &Entry, args: Args<'_>, database: u32, session: Option<&Session>)
         Some(session) => write!(text, "[{database} {}]", session.client.address),
         None => write!(text, "[{database} lua]"),
     };
-    for word in words.args().iter() {
+    for word in words {
         text.push(b' ');
         quote(&mut text, word);
     }

@@ -60,7 +60,7 @@ impl SlowLog {
         if entries_max == 0 {
             return;
         }
-        let words = cut(without_secrets(command, args).args());
+        let words = cut(without_secrets(command, args));
         let (address, name) = sender.unwrap_or_default();
         let mut log = self.entries.lock();
         let (entries, next_id) = &mut *log;
@@ -92,13 +92,14 @@ impl SlowLog {
 }
 
 /// The words an entry keeps.
-fn cut(args: Args<'_>) -> Vec<Box<[u8]>> {
-    let kept = if args.len() > WORDS_MAX { WORDS_MAX - 1 } else { args.len() };
-    let mut words: Vec<Box<[u8]>> = args.iter().take(kept).map(cut_word).collect();
-    if args.len() > kept {
-        words.push(format!("... ({} more arguments)", args.len() - kept).into_bytes().into());
+fn cut<'a>(words: impl ExactSizeIterator<Item = &'a [u8]>) -> Vec<Box<[u8]>> {
+    let count = words.len();
+    let kept = if count > WORDS_MAX { WORDS_MAX - 1 } else { count };
+    let mut cut: Vec<Box<[u8]>> = words.take(kept).map(cut_word).collect();
+    if count > kept {
+        cut.push(format!("... ({} more arguments)", count - kept).into_bytes().into());
     }
-    words
+    cut
 }
 
 fn cut_word(word: &[u8]) -> Box<[u8]> {
@@ -125,11 +126,11 @@ mod tests {
         let word = [b'a'; 130];
         let many: Vec<&[u8]> =
             std::iter::once(&b"get"[..]).chain(std::iter::repeat_n(&word[..], 40)).collect();
-        let words = cut(OwnedArgs::from_slices(&many).args());
+        let words = cut(many.iter().copied());
         assert_eq!(words.len(), 32);
         assert_eq!(*words[31], *b"... (10 more arguments)");
         assert_eq!(*words[1], *[&[b'a'; 128], &b"... (2 more bytes)"[..]].concat());
-        assert_eq!(cut(OwnedArgs::from_slices(&many[..32]).args()).len(), 32);
+        assert_eq!(cut(many[..32].iter().copied()).len(), 32);
         assert_eq!(cut_word(&[b'a'; 128]).len(), 128);
     }
 

@@ -116,6 +116,11 @@ impl Table {
         names.get(std::str::from_utf8(&lower).ok()?).map(|&index| &self.entries[index])
     }
 
+    /// The command of a number.
+    pub fn entry(&self, number: usize) -> Option<&Entry> {
+        self.entries.get(number)
+    }
+
     /// Commands and subcommands, in the order of their numbers, those that were taken away included.
     pub fn entries(&self) -> &[Entry] {
         &self.entries

@@ -1,6 +1,6 @@
 //! The words of a request as others may see them, in the slow log and by MONITOR: secrets are replaced. Pure functions, no locks.
 
-use crate::resp::{Args, OwnedArgs};
+use crate::resp::Args;
 use smallvec::SmallVec;
 
 /// What stands for a secret.
@@ -10,17 +10,13 @@ const HIDDEN: &[u8] = b"(redacted)";
 const SECRET_SETTINGS: [&[u8]; 5] =
     [b"requirepass", b"masterauth", b"masteruser", b"tls-key-file-pass", b"tls-client-key-file-pass"];
 
-/// A copy of a request without its secrets; `command` is its whole name, as `config|set`.
-pub fn without_secrets(command: &str, args: Args<'_>) -> OwnedArgs {
+/// The words of a request without its secrets; `command` is its whole name, as `config|set`. Nothing is copied: a request may be huge.
+pub fn without_secrets<'a>(
+    command: &str,
+    args: Args<'a>,
+) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
     let hidden = secret_places(command, args);
-    if hidden.is_empty() {
-        return OwnedArgs::from_args(args);
-    }
-    let mut words: Vec<&[u8]> = args.iter().collect();
-    for place in hidden {
-        words[place] = HIDDEN;
-    }
-    OwnedArgs::from_slices(&words)
+    args.iter().enumerate().map(move |(place, word)| if hidden.contains(&place) { HIDDEN } else { word })
 }
 
 /// Where secrets stand. As in Redis, what is no well-formed login is shown as it is.
@@ -55,13 +51,14 @@ fn secret_places(command: &str, args: Args<'_>) -> SmallVec<[usize; 2]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resp::OwnedArgs;
 
     #[test]
     fn secrets_are_hidden_and_nothing_else() {
         let check = |command: &str, line: &str, shown: &str| {
             let words: Vec<&[u8]> = line.split_whitespace().map(str::as_bytes).collect();
-            let owned = without_secrets(command, OwnedArgs::from_slices(&words).args());
-            let got: Vec<_> = owned.args().iter().map(String::from_utf8_lossy).collect();
+            let owned = OwnedArgs::from_slices(&words);
+            let got: Vec<_> = without_secrets(command, owned.args()).map(String::from_utf8_lossy).collect();
             assert_eq!(got.join(" "), shown);
         };
         check("auth", "AUTH pw", "AUTH (redacted)");

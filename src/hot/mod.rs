@@ -220,8 +220,13 @@ impl HotTier {
     /// Keeps a row's value, new or in place of what is known. A row too large to be kept (more than a
     /// shard's share of the budget, or 1 MiB) is forgotten instead.
     pub fn put<'a>(&self, name: impl Into<RowName<'a>>, value: &[u8], source: Source) {
-        let (now_s, probe) = (self.now_s(), self.probe(name));
-        self.shard(&probe).put(&probe, Some(value), now_s, source);
+        self.put_at(name, value, source, self.clock.now_ms());
+    }
+
+    /// [`HotTier::put`] for a caller that has read the clock already. `now_ms` is unix time in milliseconds.
+    pub fn put_at<'a>(&self, name: impl Into<RowName<'a>>, value: &[u8], source: Source, now_ms: u64) {
+        let probe = self.probe(name);
+        self.shard(&probe).put(&probe, Some(value), whole_seconds(now_ms), source);
     }
 
     /// Keeps the knowledge that a row does not exist.

@@ -232,11 +232,12 @@ impl Txn<'_> {
         }
         let overlay = &self.scratch.overlay;
         let keep = overlay.len() <= HOT_ROWS_MAX;
+        let now_ms = self.now_ms();
         for (family, row, value) in overlay.iter().filter(|(family, ..)| family.is_read_by_row()) {
             let hot_name = hot_name(family, row);
             match value {
                 _ if consequences.is_stillborn(family, row) => {}
-                Some(value) if keep => keyspace.hot.put(hot_name, value, Source::Write),
+                Some(value) if keep => keyspace.hot.put_at(hot_name, value, Source::Write, now_ms),
                 None if keep && family == Family::Keys => keyspace.hot.put_absent(hot_name, Source::Write),
                 _ => keyspace.hot.remove(hot_name),
             }

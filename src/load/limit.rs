@@ -75,9 +75,13 @@ fn with_readers(
 ) -> Result<(Reading, f64), String> {
     let start = Instant::now();
     let until = start + Duration::try_from_secs_f64(options.seconds).map_err(|e| e.to_string())?;
+    let mut seeds = Rng::new(options.seed);
     let readings: Result<Vec<Reading>, String> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..readers)
-            .map(|number| scope.spawn(move || read_until(options, until, number as u64, read)))
+            .map(|_| {
+                let rng = Rng::new(seeds.next_u64());
+                scope.spawn(move || read_until(options, until, rng, read))
+            })
             .collect();
         threads
             .into_iter()
@@ -96,13 +100,12 @@ fn with_readers(
 fn read_until(
     options: &LimitOptions,
     until: Instant,
-    number: u64,
+    mut rng: Rng,
     read: &impl Fn(&[u8]) -> Result<bool, String>,
 ) -> Result<Reading, String> {
     let counters = Counters::default();
     let pattern = options.theta.map_or(Pattern::Uniform, |theta| Pattern::Zipf { theta, scrambled: true });
     let mut picker = Picker::new(pattern, options.keys, &counters);
-    let mut rng = Rng::new(options.seed.wrapping_add(number).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let values = Values { sizes: Sizes { bytes_min: 0, bytes_max: 0 }, random_percent: 0 };
     let shape = Shape { key_prefix: options.key_prefix.clone().into_bytes(), fields: 1, values };
     let mut reading = Reading { latency: new_histogram()?, missing: 0 };
@@ -127,20 +130,41 @@ fn new_histogram() -> Result<Histogram<u64>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashMap;
+    use std::sync::Mutex;
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    #[test]
-    fn every_read_is_counted_and_so_are_the_missing() {
-        let options = LimitOptions {
+    fn options(keys: u64, seconds: f64) -> LimitOptions {
+        LimitOptions {
             dir: PathBuf::new(),
-            readers: vec![3],
+            readers: Vec::new(),
             block_cache: 0,
-            seconds: 0.02,
-            keys: 10,
+            seconds,
+            keys,
             key_prefix: "k".to_string(),
             theta: None,
             seed: 1,
-        };
+        }
+    }
+
+    #[test]
+    fn no_reader_follows_another() {
+        let drawn = Mutex::new(HashMap::new());
+        let (all, _) = with_readers(&options(1 << 40, 0.02), 4, &|key: &[u8]| {
+            *drawn.lock().unwrap().entry(key.to_vec()).or_insert(0) += 1;
+            Ok(true)
+        })
+        .unwrap();
+        assert_eq!(
+            drawn.into_inner().unwrap().len() as u64,
+            all.latency.len(),
+            "of so many keys none comes twice"
+        );
+    }
+
+    #[test]
+    fn every_read_is_counted_and_so_are_the_missing() {
+        let options = options(10, 0.02);
         let (calls, missed) = (AtomicU64::new(0), AtomicU64::new(0));
         let (all, _) = with_readers(&options, 3, &|key: &[u8]| {
             assert_eq!(key.len(), 13);

@@ -22,11 +22,7 @@ impl Connection {
         }
         let args = self.decoder.args(&self.input[self.ahead..]);
         let entry = match prepare(node, &self.session, args) {
-            Prepared::Run(entry) => entry,
-            Prepared::Queue => match node.table.find(args) {
-                Ok(entry) => entry,
-                Err(_) => return false,
-            },
+            Prepared::Run(entry) | Prepared::Queue(entry) => entry,
             Prepared::Refuse(..) => return false,
         };
         held_until_ms(node, &self.session, entry, args).is_some()

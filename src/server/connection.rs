@@ -19,7 +19,7 @@ use crate::dispatch::table::Entry;
 use crate::keyspace::RunIdentity;
 use crate::pubsub::Receipt;
 use crate::resp::{Decoded, Decoder, Limits, OwnedArgs, Reply};
-use crate::session::{ClientKind, Effect, ReplyMode, Session};
+use crate::session::{ClientKind, Effect, Queued, ReplyMode, Session};
 use bytes::{Buf, BytesMut};
 use std::cell::RefCell;
 use std::io;
@@ -34,6 +34,9 @@ use tokio::net::TcpStream;
 const READ_BYTES: usize = 16 << 10;
 /// Replies beyond this are flushed in the middle of a burst.
 const FLUSH_BYTES: usize = 1 << 20;
+/// When so much of a request has come, the query buffer gets room for all of it: what a buffer leaves behind when it moves stays with
+/// the allocator for a while, so a huge one must not move late.
+const BELIEVED_BYTES: usize = 4 << 20;
 /// A connection with more to run or to send lets the worker's others go first after so much of it.
 const TURN_US: u64 = 100;
 const SEND_BYTES: usize = 128 << 10;
@@ -227,6 +230,9 @@ impl Connection {
             if self.input.len() == self.ahead {
                 return Step::Empty;
             }
+            if self.members.last().is_some_and(|member| member.ran.turning) && !self.settle() {
+                return Step::Again;
+            }
             let limits = Limits {
                 bulk_len_max: self.shared.node.config.bulk_len_max(),
                 authenticated: self.session.authenticated,
@@ -236,7 +242,10 @@ impl Connection {
                     // Only a claim: room grows with what really arrives, in steps that copy little.
                     let here = self.input.len() - self.ahead;
                     if self.input.capacity() - self.input.len() < READ_BYTES {
-                        self.input.reserve(wanted.saturating_sub(here).min((3 * here).max(FLUSH_BYTES)));
+                        // With room to read on behind it: making some later would move all of it.
+                        let rest = wanted.saturating_sub(here) + READ_BYTES;
+                        let room_max = if here < BELIEVED_BYTES { FLUSH_BYTES.max(3 * here) } else { rest };
+                        self.input.reserve(rest.min(room_max));
                     }
                     return Step::Empty;
                 }
@@ -309,14 +318,15 @@ impl Connection {
             return if self.settle() { Step::HeldBack } else { Step::Again };
         }
         let args = self.decoder.args(&self.input[self.ahead..]);
-        if let Prepared::Run(entry) = prepare(node, &self.session, args) {
+        let prepared = prepare(node, &self.session, args);
+        if let Prepared::Run(entry) = prepared {
             let run = run::identify(self.now_us, &mut self.rng);
             let request = Request { session: &self.session, entry, args, run: &run, waiter: None };
             // Who is sent messages gets them exactly where they belong among its replies.
             let may_join = !self.alone
                 && self.session.reply_mode == ReplyMode::On
                 && self.session.client.outbox().is_none();
-            if may_join && run::can_join(&request) {
+            if may_join && run::can_join(node, &request) {
                 let runner = Runner { node, worker: self.worker };
                 let start = self.output.len();
                 let joined = run::join(&runner, &mut self.bench.borrow_mut(), &request, &mut self.output);
@@ -332,12 +342,23 @@ impl Connection {
                 };
             }
         }
-        if self.settle() { self.run_alone(consumed) } else { Step::Again }
+        if self.ticket.is_none() {
+            return self.run_alone(consumed, prepared);
+        }
+        if !self.settle() {
+            return Step::Again;
+        }
+        // The session may be another one now.
+        let prepared = prepare(node, &self.session, self.decoder.args(&self.input));
+        self.run_alone(consumed, prepared)
     }
 
     /// A command has run in the worker's group, or only read beside it.
     fn joined(&mut self, entry: &Entry, ran: Ran, start: usize) -> Step {
         let duration_us = self.lap();
+        if ran.overlaps && self.members.is_empty() {
+            self.shared.placement.met(self.worker);
+        }
         if !ran.pending && self.members.is_empty() {
             self.finish(entry, ran, start, duration_us);
             self.note_if_slow(entry, duration_us, Connection::decoded_request);
@@ -359,7 +380,7 @@ impl Connection {
     }
 
     /// Runs a request that is no member of a group. There are no members.
-    fn run_alone(&mut self, consumed: usize) -> Step {
+    fn run_alone(&mut self, consumed: usize, prepared: Prepared<'_>) -> Step {
         let shared = Rc::clone(&self.shared);
         let node = &shared.node;
         let args = self.decoder.args(&self.input);
@@ -374,15 +395,17 @@ impl Connection {
             self.closing = true;
             return Step::Empty;
         }
-        match prepare(node, &self.session, args) {
+        match prepared {
             Prepared::Run(entry) => {
                 let run = run::identify(self.now_us, &mut self.rng);
                 let request = Request { session: &self.session, entry, args, run: &run, waiter: None };
                 let runner = Runner { node, worker: self.worker };
                 let start = self.output.len();
                 let mut bench = self.bench.borrow_mut();
-                // Those of other connections: what runs alone sees what is committed.
-                bench.group.settle(&node.keyspace, &node.clock);
+                if !run::looks_at_nothing(node, entry) {
+                    // Those of other connections: what runs alone sees what is committed.
+                    bench.group.settle(&node.keyspace, &node.clock);
+                }
                 let attempted = run::attempt(&runner, &mut bench, &request, &mut self.output);
                 drop(bench);
                 match attempted {
@@ -393,16 +416,18 @@ impl Connection {
                         Step::Done
                     }
                     Err(pause) => {
+                        // Nobody waits while a group is open.
+                        self.bench.borrow_mut().group.settle(&node.keyspace, &node.clock);
                         let args = self.decoder.take_args(&mut self.input, consumed);
                         Step::Paused(entry.index, args, run, pause)
                     }
                 }
             }
-            Prepared::Queue => {
-                let queued = crate::session::Effect::Queue(OwnedArgs::from_args(args));
+            Prepared::Queue(entry) => {
+                let queued = Queued { command: entry.index, args: OwnedArgs::from_args(args) };
                 let start = self.output.len();
                 Reply::new(&mut self.output, self.session.proto).simple("QUEUED");
-                self.answered(start, Ran { effects: vec![queued], ..Ran::default() });
+                self.answered(start, Ran { effects: vec![Effect::Queue(queued)], ..Ran::default() });
                 Step::Done
             }
             Prepared::Refuse(entry, text) => {
@@ -445,7 +470,11 @@ impl Connection {
                 for member in members {
                     let start = self.output.len();
                     Reply::new(&mut self.output, self.session.proto).error(&misconf_text(reason));
-                    failed.push(Member { ran: Ran { failed: true, ..Ran::default() }, start, ..member });
+                    // An EXEC that could not be written has ended its transaction nevertheless.
+                    let mut effects = member.ran.effects;
+                    effects.retain(|effect| matches!(effect, Effect::EndMulti));
+                    let ran = Ran { failed: true, effects, ..Ran::default() };
+                    failed.push(Member { ran, start, ..member });
                 }
                 self.finish_all(failed, 0);
             }

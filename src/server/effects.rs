@@ -4,8 +4,8 @@ use super::connection::Connection;
 use super::{Shared, retune, save, shown};
 use crate::dispatch::pauses::PauseMode;
 use crate::pubsub::Outbox;
-use crate::resp::{OwnedArgs, Proto};
-use crate::session::{BROADCASTS, Effect, Multi, ReplyMode, Session, TRACKS, Watched};
+use crate::resp::Proto;
+use crate::session::{BROADCASTS, Effect, Multi, Queued, ReplyMode, Session, TRACKS, Watched};
 use crate::tracking::Options;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub(super) fn apply(connection: &mut Connection, effect: Effect) {
         Effect::SetLibName(name) => client.labels.lock().lib_name = name,
         Effect::SetLibVersion(version) => client.labels.lock().lib_version = version,
         Effect::BeginMulti => set_multi(session, Some(Multi::default())),
-        Effect::Queue(request) => queue(session, request),
+        Effect::Queue(queued) => queue(session, queued),
         Effect::AbortMulti => {
             if let Some(multi) = session.multi.as_mut() {
                 Arc::make_mut(multi).aborted = true;
@@ -129,11 +129,11 @@ fn set_multi(session: &mut Session, multi: Option<Multi>) {
     session.multi = multi.map(Arc::new);
 }
 
-fn queue(session: &mut Session, request: OwnedArgs) {
+fn queue(session: &mut Session, queued: Queued) {
     if let Some(multi) = session.multi.as_mut() {
         let multi = Arc::make_mut(multi);
-        multi.bytes += request.bytes();
-        multi.queue.push(request);
+        multi.bytes += queued.args.bytes();
+        multi.queue.push(queued);
         session.client.queued.store(multi.queue.len() + 1, Ordering::Relaxed);
         session.client.queued_bytes.store(multi.bytes, Ordering::Relaxed);
     }
@@ -151,6 +151,9 @@ fn watch(connection: &mut Connection, watched: Watched) {
 }
 
 fn unwatch(shared: &Shared, session: &mut Session) {
+    if session.watched.is_empty() {
+        return;
+    }
     for watched in session.watched.drain(..) {
         shared.node.keyspace.watches().remove(&watched.row, &session.watch_flag);
     }

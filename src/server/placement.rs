@@ -2,8 +2,9 @@
 //!
 //! A worker that serves more connections has more of their commands in each turn of its loop, and so pays less for each: one
 //! write of the group, one flush of the log, one waking up. When the workers in use are busy, one more is tried, and kept if it
-//! brings more commands a second; when it seems that fewer would do, that is tried. A light load is served by one. With
-//! `workers` set to a number, all of them are in use from the start to the end.
+//! brings more commands a second; when it seems that fewer would do, that is tried. A light load is served by one. So is one in
+//! which commands meet on the same few keys: workers would wait for one another. With `workers` set to a number, all of them
+//! are in use from the start to the end.
 //!
 //! The decision is taken every `PERIOD` from what the kernel says of the workers' CPU time and of the machine's idle time. A
 //! connection learns of it between two bursts, and moves then: nothing of it is under way.
@@ -30,6 +31,9 @@ const FEW: f64 = 0.9;
 const FEW_SPARE: f64 = 0.15;
 /// How much the newest period counts against those before it.
 const WEIGHT: f64 = 0.6;
+/// More workers would stand in each other's way when this part of the bursts begins on a key that another connection of the same
+/// group has just used.
+const CROWDED: f64 = 0.4;
 /// Periods in a trial; the first is not counted, in it connections move.
 const TRIAL: u32 = 3;
 /// What a worker more must bring in commands a second, and what one fewer may cost.
@@ -44,10 +48,23 @@ const REST_MAX: u32 = 160;
 #[repr(align(64))]
 struct Padded(AtomicU64);
 
+impl Padded {
+    /// One more. Only one thread may do so.
+    fn count(&self) {
+        self.0.store(self.0.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+}
+
+fn sum(counts: &[Padded]) -> u64 {
+    counts.iter().map(|count| count.0.load(Ordering::Relaxed)).sum()
+}
+
 /// Who is where.
 pub(super) struct Placement {
     in_use: AtomicUsize,
     bursts: Box<[Padded]>,
+    /// Bursts that met another connection's on a key, within a group.
+    meetings: Box<[Padded]>,
     /// The kernel's file of each worker's CPU time.
     threads: Box<[OnceLock<String>]>,
     senders: OnceLock<Vec<WeakUnboundedSender<Arrival>>>,
@@ -59,6 +76,7 @@ impl Placement {
         Placement {
             in_use: AtomicUsize::new(in_use.clamp(1, workers)),
             bursts: (0..workers).map(|_| Padded::default()).collect(),
+            meetings: (0..workers).map(|_| Padded::default()).collect(),
             threads: (0..workers).map(|_| OnceLock::new()).collect(),
             senders: OnceLock::new(),
         }
@@ -90,9 +108,12 @@ impl Placement {
 
     /// A worker has served a burst.
     pub(super) fn burst(&self, worker: usize) {
-        let count = &self.bursts[worker].0;
-        // Only this worker writes it.
-        count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        self.bursts[worker].count();
+    }
+
+    /// In a worker's group two connections have met on a key.
+    pub(super) fn met(&self, worker: usize) {
+        self.meetings[worker].count();
     }
 
     /// Sends a connection to another worker, unless the server is about to end.
@@ -137,6 +158,7 @@ struct Sample {
     idle: Duration,
     commands: u64,
     bursts: u64,
+    meetings: u64,
 }
 
 /// What happened in a period.
@@ -148,6 +170,8 @@ struct Load {
     idle_cores: f64,
     /// Commands in a burst.
     depth: f64,
+    /// The part of the bursts that met another connection's on a key.
+    crowd: f64,
     /// Commands a second.
     rate: f64,
 }
@@ -160,6 +184,7 @@ impl Load {
             busy_cores: blend(self.busy_cores, newest.busy_cores),
             idle_cores: blend(self.idle_cores, newest.idle_cores),
             depth: blend(self.depth, newest.depth),
+            crowd: blend(self.crowd, newest.crowd),
             rate: blend(self.rate, newest.rate),
         }
     }
@@ -177,13 +202,13 @@ impl Sample {
         let mut fields = machine.lines().next()?.split_ascii_whitespace().skip(4);
         let mut hundredths = || fields.next()?.parse::<u64>().ok();
         let idle = Duration::from_millis((hundredths()? + hundredths()?) * 10);
-        let bursts = shared.placement.bursts.iter().map(|count| count.0.load(Ordering::Relaxed)).sum();
         Some(Sample {
             at: std::time::Instant::now(),
             busy,
             idle,
             commands: shared.node.stats.calls(),
-            bursts,
+            bursts: sum(&shared.placement.bursts),
+            meetings: sum(&shared.placement.meetings),
         })
     }
 
@@ -196,6 +221,7 @@ impl Sample {
             busy_cores: self.busy.saturating_sub(before.busy).as_secs_f64() / seconds,
             idle_cores: self.idle.saturating_sub(before.idle).as_secs_f64() / seconds,
             depth: commands / bursts.max(1) as f64,
+            crowd: self.meetings.saturating_sub(before.meetings) as f64 / bursts.max(1) as f64,
             rate: commands / seconds,
         }
     }
@@ -256,10 +282,11 @@ impl Judge {
     /// How many workers might be better.
     fn wanted(&self, in_use: usize, load: &Load) -> usize {
         let has_room = load.depth >= DEEP || load.idle_cores >= IDLE_CORES_MIN;
-        if in_use < self.workers && has_room && load.busy_cores >= BUSY * in_use as f64 {
+        let is_crowded = load.crowd >= CROWDED;
+        if in_use < self.workers && has_room && !is_crowded && load.busy_cores >= BUSY * in_use as f64 {
             return (in_use + in_use.div_ceil(2)).min(self.workers);
         }
-        if in_use > 1 && load.busy_cores <= FEW * (in_use - 1) as f64 + FEW_SPARE {
+        if in_use > 1 && (is_crowded || load.busy_cores <= FEW * (in_use - 1) as f64 + FEW_SPARE) {
             return in_use - 1;
         }
         in_use
@@ -302,7 +329,7 @@ mod tests {
     }
 
     fn load(rate: f64, depth: f64, busy_cores: f64, idle_cores: f64) -> Load {
-        Load { rate, depth, busy_cores, idle_cores }
+        Load { rate, depth, busy_cores, idle_cores, crowd: 0.0 }
     }
 
     #[test]
@@ -335,6 +362,14 @@ mod tests {
     fn without_room_nothing_is_tried() {
         let full = [load(90e3, 1.0, 0.99, 0.02); 2];
         assert_eq!(settle(&mut Judge::new(2), 1, full, 100), (1, 0));
+    }
+
+    #[test]
+    fn a_crowd_on_one_key_is_given_one_worker() {
+        let crowded = |load: Load| Load { crowd: 0.9, ..load };
+        let loads = [load(98e3, 1.0, 0.98, 0.3), load(71e3, 1.0, 1.5, 0.1)].map(crowded);
+        assert_eq!(settle(&mut Judge::new(2), 1, loads, 1000), (1, 0), "a second one is never tried");
+        assert_eq!(settle(&mut Judge::new(2), 2, loads, 4), (1, 0));
     }
 
     #[test]

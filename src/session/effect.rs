@@ -1,6 +1,6 @@
 //! What a committed command changes outside the data: its own connection, other connections, the server's settings.
 
-use super::{KillFilter, Watched};
+use super::{KillFilter, Queued, Watched};
 use crate::pubsub::{Kind, Name};
 use crate::resp::{OwnedArgs, Proto};
 use crate::tracking::Options;
@@ -57,7 +57,7 @@ pub enum Effect {
     /// MULTI.
     BeginMulti,
     /// A command between MULTI and EXEC.
-    Queue(OwnedArgs),
+    Queue(Queued),
     /// A command between MULTI and EXEC was refused.
     AbortMulti,
     /// A command ran inside EXEC: its number in the table, how long it took, and its error if it answered one. For statistics.

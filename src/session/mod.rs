@@ -45,12 +45,21 @@ pub struct Session {
 /// The commands between MULTI and EXEC. The commands' names are resolved again by EXEC.
 #[derive(Clone, Default)]
 pub struct Multi {
-    /// The queued requests, whole.
-    pub queue: Vec<OwnedArgs>,
+    /// The queued requests.
+    pub queue: Vec<Queued>,
     /// A command was refused when it was queued: EXEC will abort.
     pub aborted: bool,
     /// Bytes of the requests.
     pub bytes: usize,
+}
+
+/// A command between MULTI and EXEC.
+#[derive(Debug, Clone)]
+pub struct Queued {
+    /// Its number in the table.
+    pub command: usize,
+    /// The request, whole.
+    pub args: OwnedArgs,
 }
 
 /// A key WATCH watches.

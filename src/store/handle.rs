@@ -4,6 +4,7 @@
 
 use super::dead::DeadSet;
 use super::faults::Faults;
+use super::open::memtables_merged;
 use super::{ReadError, Tier, WriteError};
 use crate::encoding::Family;
 use rocksdb::{ColumnFamily, DB, ErrorKind, FlushOptions, ReadOptions, ReadTier, WriteBatch, WriteOptions};
@@ -188,12 +189,13 @@ impl Db {
         self.db.property_int_value_cf(self.family(family), &name).ok().flatten().unwrap_or(0)
     }
 
-    /// Whether some family has at least so many full memtables or files on level 0, or writes are slowed down already.
-    pub(super) fn is_behind(&self, memtables_max: u64, level_0_files_max: u64) -> bool {
+    /// Whether some family has filled memtables while those of one flush wait already, has at least so many files on level 0, or
+    /// writes are slowed down.
+    pub(super) fn is_behind(&self, level_0_files_max: u64) -> bool {
         let slowed = ["is-write-stopped", "actual-delayed-write-rate"];
         slowed.iter().any(|name| self.family_property(Family::Keys, name) > 0)
             || Family::ALL.into_iter().any(|family| {
-                self.family_property(family, "num-immutable-mem-table") >= memtables_max
+                self.family_property(family, "num-immutable-mem-table") > memtables_merged(family)
                     || self.family_level_0_files(family) >= level_0_files_max
             })
     }

@@ -107,6 +107,12 @@ const MEMTABLE_BYTES: usize = 8 << 20;
 /// pool, so one in a thousand (10 bits) is too many: at 10 bits one SET in a hundred was cold, at 16 one in some thousands.
 const BLOOM_BITS: f64 = 16.0;
 
+/// So many memtables of a family become one file: rows rewritten meanwhile reach the disk once, and there are fewer files to merge.
+/// Chunks are seldom rewritten, and large: they rather leave memory early.
+pub(super) fn memtables_merged(family: Family) -> u64 {
+    if family == Family::Chunk { 2 } else { 4 }
+}
+
 /// How nice RocksDB's threads are.
 const FLUSH_NICE: i32 = 5;
 const COMPACTION_NICE: i32 = 10;
@@ -201,8 +207,7 @@ fn family_options(family: Family, options: &StoreOptions, shared: &Shared) -> Op
     let mut column = Options::default();
     column.set_block_based_table_factory(&table);
     column.set_write_buffer_size(MEMTABLE_BYTES.min(options.write_buffer_bytes / 4).max(1 << 20));
-    // Four of them become one file: rows rewritten meanwhile reach the disk once, and there are a quarter of the files to merge.
-    column.set_min_write_buffer_number_to_merge(4);
+    column.set_min_write_buffer_number_to_merge(memtables_merged(family) as i32);
     column.set_max_write_buffer_number(12);
     if matches!(family, Family::Keys | Family::Hash | Family::Set | Family::Member) {
         // A SET of a new key asks every memtable for it first: a Bloom filter answers for the skip list.

@@ -7,8 +7,6 @@ use super::Store;
 use super::handle::Db;
 use std::time::Duration;
 
-/// Full memtables of one family at which a large write waits; RocksDB slows everybody down at 11.
-const MEMTABLES_MAX: u64 = 6;
 /// Files on level 0 of one family at which it waits; RocksDB slows everybody down at 20.
 const LEVEL_0_FILES_MAX: u64 = 14;
 /// Batches between two looks.
@@ -31,7 +29,7 @@ impl Pace {
             return;
         }
         for _ in 0..PAUSES_MAX {
-            if store.is_failed() || !db.is_behind(MEMTABLES_MAX, LEVEL_0_FILES_MAX) {
+            if store.is_failed() || !db.is_behind(LEVEL_0_FILES_MAX) {
                 return;
             }
             std::thread::sleep(PAUSE);

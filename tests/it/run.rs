@@ -12,6 +12,7 @@ mod heavy;
 mod placement;
 mod ranks;
 mod removal;
+mod turns;
 mod waiters;
 
 use crate::client::{Client, encode};

@@ -117,8 +117,10 @@ fn a_renaming_of_no_command_is_refused_with_its_line() {
 fn the_pid_file_is_there_while_the_server_runs() {
     let mut server = Server::tuff(&["--pidfile", "tuff.pid"]);
     let path = server.data().join("tuff.pid");
-    wait_until("the pid file is there", || path.exists());
-    assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{}\n", server.id()));
+    // It is made first and written then.
+    let text = || std::fs::read_to_string(&path).unwrap_or_default();
+    wait_until("the pid file is there", || text().ends_with('\n'));
+    assert_eq!(text(), format!("{}\n", server.id()));
     server.terminate();
     assert!(server.wait_for_exit().success());
     assert!(!path.exists());

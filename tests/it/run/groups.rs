@@ -2,6 +2,13 @@
 
 use super::{House, bulk, burst, is_misconf, send_burst, wait_until};
 use crate::value::Value;
+use std::sync::Arc;
+use tuffdb::base::random::Rng;
+use tuffdb::dispatch::prepare::{Prepared, prepare};
+use tuffdb::dispatch::run::{Bench, Request, Runner, can_join, identify, join};
+use tuffdb::encoding::row::RowKey;
+use tuffdb::resp::OwnedArgs;
+use tuffdb::session::{Multi, Queued, Session, Watched};
 
 /// Turns that a burst of a hundred commands takes, at most: a worker that others keep off the processor has short ones.
 const TURNS_MAX: u64 = 50;
@@ -150,4 +157,86 @@ fn locks_and_gate_are_free_once_a_burst_is_answered() {
         assert!(house.client().run("FLUSHALL").is_ok());
     }
     assert_eq!(house.check_size(0), 0);
+}
+
+/// A connection that has queued these and will now send EXEC.
+fn about_to_exec(house: &House, queue: &[&[&[u8]]]) -> Session {
+    let address = "127.0.0.1:1".parse().unwrap();
+    let mut session = Session::new(house.node().clients.add(address, address, -1), true);
+    let queued = |words: &&[&[u8]]| {
+        let args = OwnedArgs::from_slices(words);
+        let Ok(entry) = house.node().table.find(args.args()) else { panic!("an unknown command") };
+        Queued { command: entry.index, args }
+    };
+    let queue = queue.iter().map(queued).collect();
+    session.multi = Some(Arc::new(Multi { queue, aborted: false, bytes: 0 }));
+    session
+}
+
+#[test]
+fn transactions_over_the_same_keys_are_one_write() {
+    let house = House::start(&["--workers", "1"]);
+    let mut client = house.client();
+    client.ok("MSET one 0 two 0");
+    let node = house.node();
+    let session = about_to_exec(&house, &[&[b"INCR", b"one"], &[b"INCR", b"two"]]);
+    let exec = OwnedArgs::from_slices(&[b"EXEC"]);
+    let (mut bench, mut rng) = (Bench::of_worker(0), Rng::new(1));
+    client.ok("WATCH two");
+    let before = sequence(&house);
+    for round in 1..=50 {
+        let Prepared::Run(entry) = prepare(node, &session, exec.args()) else { panic!("EXEC is refused") };
+        let run = identify(node.clock.now_us(), &mut rng);
+        let request = Request { session: &session, entry, args: exec.args(), run: &run, waiter: None };
+        assert!(can_join(node, &request));
+        let mut out = Vec::new();
+        let runner = Runner { node, worker: 0 };
+        let ran = join(&runner, &mut bench, &request, &mut out).unwrap_or_else(|_| panic!("it is paused"));
+        assert!(ran.pending && ran.turning && !ran.urgent);
+        assert_eq!(out, format!("*2\r\n:{round}\r\n:{round}\r\n").into_bytes());
+    }
+    assert_eq!(sequence(&house), before, "nothing is written before the group is settled");
+    bench.group.settle(&node.keyspace, &node.clock);
+    assert_eq!(sequence(&house) - before, 2, "rows written for 50 transactions over two keys");
+    assert_eq!(burst(&mut client, &["MULTI", "SET two 0", "EXEC"])[2], Value::NullArray, "it watches");
+    assert_eq!(client.run("GET two"), bulk("50"));
+}
+
+#[test]
+fn a_transaction_that_watches_or_asks_for_more_than_keys_runs_by_itself() {
+    let house = House::start(&["--workers", "1"]);
+    let node = house.node();
+    let exec = OwnedArgs::from_slices(&[b"EXEC"]);
+    let joins = |session: &Session| {
+        let Prepared::Run(entry) = prepare(node, session, exec.args()) else { panic!("EXEC is refused") };
+        let run = identify(node.clock.now_us(), &mut Rng::new(1));
+        can_join(node, &Request { session, entry, args: exec.args(), run: &run, waiter: None })
+    };
+    let mut session = about_to_exec(&house, &[&[b"INCR", b"n"], &[b"GET", b"m"]]);
+    assert!(joins(&session));
+    let (name, row) = (Arc::from(&b"n"[..]), RowKey::from_slice(b"n"));
+    session.watched.push(Watched { database: 0, name, row, expires_at_ms: None, existed: false });
+    assert!(!joins(&session));
+    assert!(!joins(&about_to_exec(&house, &[&[b"INCR", b"n"], &[b"DBSIZE"]])));
+    assert!(!joins(&about_to_exec(&house, &[&[b"EVAL", b"return 1", b"1", b"n"]])));
+    assert!(!joins(&about_to_exec(&house, &[&[b"BLPOP", b"n", b"0"]])));
+    assert!(!joins(&about_to_exec(&house, &[&[b"SINTERCARD", b"1", b"n"], &[b"FLUSHALL"]])));
+}
+
+#[test]
+fn a_transaction_in_a_group_that_stalls_or_fails_is_over_after_it() {
+    let house = House::start(&["--workers", "1"]);
+    let mut client = house.client();
+    client.ok("SET n 0");
+    let transaction = ["MULTI", "INCR n", "INCR n", "EXEC"];
+    house.faults().stall_writes(1);
+    let both = Value::Array(vec![Value::Integer(1), Value::Integer(2)]);
+    assert_eq!(burst(&mut client, &transaction)[3], both);
+    house.faults().fail_write();
+    assert!(is_misconf(&burst(&mut client, &transaction)[3]));
+    assert_eq!(said(&client.run("EXEC")), "ERR EXEC without MULTI");
+    wait_until("writes go through", || client.run("SET again 1").is_ok());
+    // The next transaction begins while the one before is not written yet.
+    let replies = burst(&mut client, &[transaction, transaction].concat());
+    assert_eq!(replies[7], Value::Array(vec![Value::Integer(5), Value::Integer(6)]));
 }
