@@ -5,17 +5,18 @@
 //! deletes nothing. A key is hashed once; the hash picks the shard and the place within it.
 //!
 //! Files, in reading order: `entry` (a row and its charge), `table` (rows by key), `lru` and `lfu` (which row leaves first),
-//! `shard` (budget and counters), this one (shards, locks, live settings); `ranks` and `stretches` (helpers that
-//! live here beside the rows, on the same budget).
+//! `shard` (budget and counters), this one (shards, locks, live settings); `ranks`, `stretches` and `marks`
+//! (helpers that live here beside the rows, on the same budget).
 //!
 //! Lock rule: one mutex per shard, held for one probe and never while another is taken; only `set_budget`,
 //! when it brings more shards into use, holds all of them, in index order. `settings` comes before any
-//! shard; the mutexes of `ranks` and `stretches` come after `settings` and are never held with a shard's. Callers may hold
+//! shard; the mutexes of `ranks`, `stretches` and `marks` come after `settings` and are never held with a shard's. Callers may hold
 //! what they like: nothing here waits for anything but these mutexes.
 
 mod entry;
 mod lfu;
 mod lru;
+pub mod marks;
 pub mod ranks;
 mod shard;
 pub mod stretches;
@@ -32,6 +33,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use entry::{Entry, Probe};
 pub use entry::{RowName, RowValue};
+use marks::{MarkIndex, Marks};
 use ranks::{Name, Ranks, SharedIndex};
 use shard::Shard;
 use stretches::{Block, Stretches};
@@ -144,6 +146,7 @@ pub struct HotTier {
     clock: Clock,
     ranks: Ranks,
     stretches: Stretches,
+    marks: Marks,
     /// What is kept back from the rows for the helpers.
     helper_bytes: AtomicUsize,
     /// In steps of so many bytes; 0 before it was first worked out.
@@ -176,6 +179,7 @@ impl HotTier {
             clock,
             ranks: Ranks::new(budget_bytes),
             stretches: Stretches::new(budget_bytes),
+            marks: Marks::new(budget_bytes),
             helper_bytes: AtomicUsize::new(0),
             helper_step: AtomicUsize::new(0),
             settings: Mutex::new(Settings { budget_bytes, policy }),
@@ -252,6 +256,7 @@ impl HotTier {
         }
         self.ranks.clear();
         self.stretches.clear();
+        self.marks.clear();
         self.share_out(&settings);
     }
 
@@ -263,6 +268,7 @@ impl HotTier {
         settings.budget_bytes = bytes;
         self.ranks.set_budget(bytes);
         self.stretches.set_budget(bytes);
+        self.marks.set_budget(bytes);
         let used = self.mask.load(Ordering::Relaxed) + 1;
         if few_shards_for(bytes) > used {
             self.spread(few_shards_for(bytes), bytes);
@@ -313,8 +319,26 @@ impl HotTier {
         kept
     }
 
+    /// The marks of long lists.
+    pub fn marks(&self) -> &Marks {
+        &self.marks
+    }
+
+    /// Keeps the marks of a list; nothing has changed since they were read.
+    pub fn keep_marks(&self, name: &Name, index: MarkIndex) {
+        self.marks.keep(name, index);
+        self.follow_helpers();
+    }
+
+    /// A row of a list was set to a value or removed. False if no marks are kept of the list.
+    pub fn change_marks(&self, name: &Name, position: i64, value: Option<&[u8]>) -> bool {
+        let kept = self.marks.change(name, position, value);
+        self.follow_helpers();
+        kept
+    }
+
     fn helpers_take(&self) -> usize {
-        self.ranks.bytes() + self.stretches.bytes()
+        self.ranks.bytes() + self.stretches.bytes() + self.marks.bytes()
     }
 
     /// Gives the rows less or more room when what the helpers take has changed much: the step is small beside the budget, and the

@@ -232,6 +232,7 @@ impl Txn<'_> {
         // First: it asks the hot tier what was there before.
         self.count_ranks(consequences.dead.iter().map(|dead| (dead.data_type, dead.place)));
         self.patch_stretches(consequences.dead.iter().map(|dead| (dead.data_type, dead.place)));
+        self.patch_marks(consequences.dead.iter().map(|dead| (dead.data_type, dead.place)));
         for state in &mut self.scratch.states {
             // Nobody else holds an old value now, so that the hot tier can write over it.
             state.before = None;

@@ -19,6 +19,7 @@ mod gate;
 mod gathering;
 pub mod gc;
 mod libraries;
+mod marks;
 #[cfg(test)]
 mod model_tests;
 mod overlay;
@@ -42,6 +43,7 @@ pub use foresight::Foresight;
 pub use gate::{Alone, Gate, Inside};
 pub use gathering::{Gathering, Taken};
 pub use libraries::{Libraries, LoadedLibrary};
+pub use marks::{Marking, Sought};
 pub use ranks::Indexing;
 pub use scratch::{Savepoint, Scratch};
 pub use stretches::Stretch;

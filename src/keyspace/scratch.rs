@@ -9,6 +9,7 @@ use super::databases::Writer;
 use super::events::Note;
 use super::filling::ColdRow;
 use super::gathering::Gathering;
+use super::marks::Marked;
 use super::overlay::{Mark, Overlay};
 use super::ranks::Indexing;
 use super::stripes::LockPlan;
@@ -75,6 +76,8 @@ pub struct Scratch {
     pub(super) cold: Option<ColdRow>,
     /// Room for building values. Free to use between two calls of the transaction.
     pub buffer: Vec<u8>,
+    /// Marks of a list that a run has gathered; they are good for its own commit only.
+    pub(super) marked: Option<Marked>,
     /// What becomes of a question for a rank that no index answers. Stays from run to run.
     pub indexing: Indexing,
 }
@@ -127,6 +130,7 @@ impl Scratch {
         self.intents.clear();
         self.notes.clear();
         self.noted.clear();
+        self.marked = None;
         (self.command, self.sequence, self.hits, self.misses) = (0, 0, 0, 0);
         self.buffer.clear();
         if self.buffer.capacity() > 1 << 20 {

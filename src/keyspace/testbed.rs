@@ -3,7 +3,7 @@
 use super::{Keyspace, Mode, Outcome, RunIdentity, Scratch, Txn};
 use crate::base::clock::Clock;
 use crate::hot::{HotTier, Policy};
-use crate::store::{Store, StoreOptions, Tier};
+use crate::store::{Store, StoreOptions, Tier, View};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -33,13 +33,21 @@ impl Testbed {
 
     /// Runs `work` in a transaction of its own and commits it.
     pub fn run<T>(&self, work: impl FnOnce(&mut Txn<'_>) -> Outcome<T>) -> T {
+        self.run_as(Mode::Locked, work).unwrap()
+    }
+
+    /// The same in a run of some kind, if it comes to its end.
+    pub fn run_as<T>(&self, mode: Mode, work: impl FnOnce(&mut Txn<'_>) -> Outcome<T>) -> Outcome<T> {
         let guard = self.keyspace.store().db().unwrap();
         let db = guard.as_deref().unwrap();
         let run = RunIdentity { now_ms: 1_000_000, now_us: 1_000_000_000, seed: 1 };
         let mut scratch = Scratch::default();
-        let mut txn = self.keyspace.begin(db.newest(Tier::Disk), Mode::Locked, &run, &mut scratch);
-        let answer = work(&mut txn).unwrap();
-        txn.commit().unwrap();
-        answer
+        let snapshot = db.snapshot();
+        let newest = db.newest(Tier::Disk);
+        let view = if mode == Mode::Heavy { View { snapshot: Some(&snapshot), ..newest } } else { newest };
+        let mut txn = self.keyspace.begin(view, mode, &run, &mut scratch);
+        let answer = work(&mut txn)?;
+        txn.commit()?;
+        Ok(answer)
     }
 }

@@ -234,6 +234,7 @@ impl<'k> Txn<'k> {
     ) -> Txn<'k> {
         scratch.command += 1;
         scratch.cold = None;
+        scratch.marked = None;
         let databases = keyspace.databases.load();
         let (remapped, flushed) = (Vec::new(), Vec::new());
         let run = run.clone();

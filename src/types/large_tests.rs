@@ -36,6 +36,9 @@ fn content(txn: &mut Txn<'_>, key: &Key) -> Outcome<(Vec<String>, String, u64)> 
             let name = member.split_once(' ').unwrap().1;
             assert!(zset::score(txn, &stored, name.as_bytes())?.is_some(), "member {at} has both rows");
         }
+        let mut by_name = 0;
+        zset::page(txn, &stored, 0, u64::MAX, |_, _| by_name += 1)?;
+        assert_eq!(by_name, members.len(), "no member has only one row");
         Ok((members, zset::object_encoding(&stored).to_owned(), zset::len(&stored)?))
     }
 }
@@ -186,6 +189,8 @@ fn stretches_and_pops_leave_the_same_whether_written_anew_or_not() {
                 max_excluded: false,
             }),
             zset::Selection::Ranks(0, 10),
+            zset::Selection::Ranks(-60, -1),
+            zset::Selection::Ranks(0, 40),
         ];
         for selection in selections {
             let removed = bed.run(|txn| {
@@ -212,6 +217,32 @@ fn stretches_and_pops_leave_the_same_whether_written_anew_or_not() {
         seen
     });
     assert_eq!(done[0], done[1]);
+}
+
+#[test]
+fn a_sorted_set_all_of_which_is_selected_is_no_more_and_nothing_is_written_anew() {
+    let all = zset::ScoreRange {
+        min: f64::NEG_INFINITY,
+        max: f64::INFINITY,
+        min_excluded: false,
+        max_excluded: false,
+    };
+    for selection in [zset::Selection::Ranks(0, -1), zset::Selection::Scores(all)] {
+        for members in [1, 5, 900] {
+            let bed = bed_cutting(5);
+            bed.keyspace.tuning().set_packing(false, 0);
+            let members: Vec<(f64, String)> = (0..members).map(|n| (f64::from(n), format!("m{n}"))).collect();
+            bed.run(|txn| add_zset(txn, &txn.key(0, b"z"), &members));
+            let (removed, writes) = bed.run(|txn| {
+                let key = txn.key(0, b"z");
+                let stored = zset::load(txn, &key)?.unwrap();
+                let removed = zset::remove_selected(txn, &key, &stored, selection)?;
+                Ok((removed, txn.writes()))
+            });
+            assert_eq!((removed, writes), (members.len() as u64, 1));
+            assert!(!bed.run(|txn| Ok(txn.load(&txn.key(0, b"z"))?.is_some())));
+        }
+    }
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Elements picked by chance: fields of hashes, members of sets and sorted sets.
 //!
 //! The positions of a spread collection are hashes, evenly strewn over 53 bits. They are cut into equal windows of about 64 elements
-//! each. A pick draws a window, reads it whole, then draws a number below 120: the element of that number, or draw again. Since every
-//! window is drawn as often as any other and every number within it, too, each element is as likely as every other. A window with
-//! more than 120 elements (one in ten thousand million) is passed over.
+//! each. A pick draws a window and a number below 120, and reads the window as far as the element of that number; if it has not so many,
+//! draw again. Since every window is drawn as often as any other and every number within it, too, each element is as likely as every
+//! other, but for those beyond the 120th of a window (one window in ten thousand million has so many), which are never picked.
 //!
 //! When the picks are many for the collection's size, one pass over all elements is cheaper: a sample of fixed size on the way (each
 //! new element takes a random place in it), or all elements gathered and drawn from.
@@ -116,17 +116,17 @@ fn pick_by_windows(
     let (Picks::Any(count) | Picks::Distinct(count)) = picks;
     let mut done = 0;
     while done < count {
-        let pair = windows.pick(&mut rng, |window| {
-            let mut pairs = Vec::new();
+        let pair = windows.pick(&mut rng, |window, nth| {
+            let (mut at, mut found) = (0, None);
             walk(txn, family, spread.place, window, |_, name, value| {
-                pairs.push((name.to_vec(), value.to_vec()));
-                if pairs.len() as u64 > WINDOW_ELEMENTS_MAX {
-                    ControlFlow::Break(())
-                } else {
-                    ControlFlow::Continue(())
+                if at == nth {
+                    found = Some((name.to_vec(), value.to_vec()));
+                    return ControlFlow::Break(());
                 }
+                at += 1;
+                ControlFlow::Continue(())
             })?;
-            Ok(pairs)
+            Ok(found)
         })?;
         if let Picks::Distinct(_) = picks
             && !taken.insert(pair.0.clone())
@@ -157,14 +157,15 @@ impl Windows {
         start.min(POSITION_END)..(start + self.width).min(POSITION_END)
     }
 
-    /// One of all elements; `read` gives those of a window, as many as `WINDOW_ELEMENTS_MAX` and one more.
-    fn pick<T>(&self, rng: &mut Rng, mut read: impl FnMut(Range<u64>) -> Outcome<Vec<T>>) -> Outcome<T> {
+    /// One of all elements; `read` gives the one of a number in a window, if it has so many.
+    fn pick<T>(
+        &self,
+        rng: &mut Rng,
+        mut read: impl FnMut(Range<u64>, u64) -> Outcome<Option<T>>,
+    ) -> Outcome<T> {
         for _ in 0..DRAWS_MAX {
-            let found = read(self.range(rng.below(self.count)))?;
-            if found.len() as u64 > WINDOW_ELEMENTS_MAX {
-                continue;
-            }
-            if let Some(picked) = found.into_iter().nth(rng.below(WINDOW_ELEMENTS_MAX) as usize) {
+            let (window, nth) = (rng.below(self.count), rng.below(WINDOW_ELEMENTS_MAX));
+            if let Some(picked) = read(self.range(window), nth)? {
                 return Ok(picked);
             }
         }
@@ -217,7 +218,8 @@ mod tests {
             let mut counts = vec![0; fields];
             for _ in 0..fields * 100 {
                 let picked =
-                    windows.pick(&mut rng, |range| Ok(positions.range(range).copied().collect())).unwrap();
+                    windows.pick(&mut rng, |range, nth| Ok(positions.range(range).nth(nth as usize)));
+                let picked = *picked.unwrap();
                 counts[order.binary_search(&picked).unwrap()] += 1;
             }
             assert_even(&counts);
@@ -239,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_pick_from_an_empty_collection_ends() {
-        let picked = Windows::of(100).pick(&mut Rng::new(1), |_| Ok(Vec::<u8>::new()));
+        let picked = Windows::of(100).pick(&mut Rng::new(1), |_, _| Ok(None::<u8>));
         assert!(matches!(picked, Err(Stop::Unavailable(_))));
     }
 

@@ -8,7 +8,7 @@ use super::rows::{Rows, miscounted};
 use super::{Anew, End, Unfinished, is_better_written_anew, listpack, room, save_rows, write_rows_anew};
 use crate::encoding::Family;
 use crate::encoding::head::Body;
-use crate::keyspace::{Key, Outcome, Stored, Txn};
+use crate::keyspace::{Key, Outcome, Sought, Stored, Txn};
 use std::ops::ControlFlow;
 
 /// Which side of an element.
@@ -94,23 +94,50 @@ fn gap_beside(
     side: Side,
     pivot: &[u8],
 ) -> Outcome<Option<(Option<i64>, Option<i64>)>> {
-    let (mut before, mut found, mut after) = (None, None, None);
-    rows.visit(txn, End::Front, |position, element| {
-        if found.is_some() {
-            after = Some(position);
-            return Ok(ControlFlow::Break(()));
+    let found = match txn.seek(rows.place, rows.count, (rows.first, rows.last), pivot)? {
+        Sought::At(position) => Some(position),
+        Sought::Nowhere => None,
+        Sought::NotBefore(start) => walk_to(txn, rows, start, pivot)?,
+    };
+    let Some(found) = found else { return Ok(None) };
+    Ok(Some(match side {
+        Side::Before if found > rows.first => {
+            (neighbour(txn, rows, rows.first, found - 1, End::Back)?, Some(found))
         }
-        if element == pivot {
-            found = Some(position);
-            return Ok(if side == Side::Before { ControlFlow::Break(()) } else { ControlFlow::Continue(()) });
+        Side::Before => (None, Some(found)),
+        Side::After if found < rows.last => {
+            (Some(found), neighbour(txn, rows, found + 1, rows.last, End::Front)?)
         }
-        before = Some(position);
-        Ok(ControlFlow::Continue(()))
-    })?;
-    Ok(found.map(|found| match side {
-        Side::Before => (before, Some(found)),
-        Side::After => (Some(found), after),
+        Side::After => (Some(found), None),
     }))
+}
+
+/// The position of the first element equal to `pivot` from `start` on. From the list's front on, marks of what is read are gathered, so that the
+/// next search is short.
+fn walk_to(txn: &mut Txn<'_>, rows: &Rows, start: i64, pivot: &[u8]) -> Outcome<Option<i64>> {
+    let mut marking = if start <= rows.first { txn.begin_marks(rows.place, rows.count) } else { None };
+    let mut found = None;
+    if start <= rows.last {
+        rows.visit_between(txn, start, rows.last, End::Front, |position, element| {
+            if let Some(marking) = &mut marking {
+                marking.add(position, element);
+            }
+            found = (element == pivot).then_some(position);
+            Ok(if found.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+    }
+    txn.keep_marks(marking);
+    Ok(found)
+}
+
+/// The outermost row between two positions, both included, seen from an end.
+fn neighbour(txn: &mut Txn<'_>, rows: &Rows, first: i64, last: i64, from: End) -> Outcome<Option<i64>> {
+    let mut found = None;
+    rows.visit_between(txn, first, last, from, |position, _| {
+        found = Some(position);
+        Ok(ControlFlow::Break(()))
+    })?;
+    found.map(Some).ok_or_else(miscounted)
 }
 
 /// Replaces the nth element, which must exist.

@@ -3,8 +3,8 @@
 use super::rows::{POSITION_MAX, position_of};
 use super::*;
 use crate::base::random::Rng;
-use crate::keyspace::Direction;
 use crate::keyspace::testbed::Testbed;
+use crate::keyspace::{Direction, Mode, Stop, WORKER_STEPS_MAX};
 use std::iter::once;
 use std::ops::ControlFlow;
 
@@ -26,6 +26,19 @@ impl World {
             let stored = load(txn, &key)?;
             let answer = work(txn, &key, stored.as_ref())?;
             Ok((txn.writes(), answer))
+        })
+    }
+
+    /// The same in a run of some kind, if it comes to its end.
+    fn run_as<T>(
+        &self,
+        mode: Mode,
+        work: impl FnOnce(&mut Txn<'_>, &Key, Option<&Stored>) -> Outcome<T>,
+    ) -> Outcome<T> {
+        self.0.run_as(mode, |txn| {
+            let key = txn.key(0, b"list");
+            let stored = load(txn, &key)?;
+            work(txn, &key, stored.as_ref())
         })
     }
 
@@ -350,4 +363,98 @@ fn a_spread_list_that_is_cut_small_is_packed_again_when_it_is_written_anew() {
     world.run(|txn, key, stored| trim(txn, key, stored.unwrap(), 1..11));
     assert!(world.rows().is_none());
     assert_eq!(world.elements(), &all[1..11]);
+}
+
+#[test]
+fn insertions_into_a_long_list_find_the_first_equal_element_whatever_has_changed() {
+    for seed in 0..6 {
+        let (world, mut rng) = (World::spread(), Rng::new(seed));
+        // The list shrinks below the length from which on marks are kept, and grows again.
+        let mut model: Vec<Vec<u8>> = (0..1300).map(|_| text(rng.below(2000))).collect();
+        world.run(|txn, key, stored| push(txn, key, stored, End::Back, model.iter().map(|e| &e[..])));
+        for step in 0..400u64 {
+            let len = model.len();
+            let (element, at) = (text(rng.below(2000)), rng.below(len as u64) as usize);
+            match rng.below(10) {
+                0 => {
+                    world.run(|txn, key, stored| set(txn, key, stored.unwrap(), at as u64, &element));
+                    model[at] = element;
+                }
+                1 => {
+                    let end = if step % 3 == 0 { End::Front } else { End::Back };
+                    let some: Vec<_> = (0..rng.below(60)).map(|_| text(rng.below(2000))).collect();
+                    world.run(|txn, key, stored| push(txn, key, stored, end, some.iter().map(|e| &e[..])));
+                    for element in some {
+                        if end == End::Front { model.insert(0, element) } else { model.push(element) }
+                    }
+                }
+                2 => {
+                    let (front, back) = (rng.below(30) as usize, rng.below(30) as usize);
+                    let kept = front as u64..(len - back) as u64;
+                    world.run(|txn, key, stored| trim(txn, key, stored.unwrap(), kept));
+                    model.truncate(len - back);
+                    model.drain(..front);
+                }
+                3 => {
+                    let unwanted = model[at].clone();
+                    world.run(|txn, key, stored| remove(txn, key, stored.unwrap(), End::Back, 1, &unwanted));
+                    model.remove(model.iter().rposition(|other| *other == unwanted).unwrap());
+                }
+                _ => {
+                    // At one spot over and over, too.
+                    let pivot =
+                        if rng.below(3) == 0 { model[len / 2].clone() } else { text(rng.below(2000)) };
+                    let side = if rng.below(2) == 0 { Side::Before } else { Side::After };
+                    let mode = [Mode::Locked, Mode::Heavy, Mode::Worker][rng.below(3) as usize];
+                    let given_up = rng.below(5) == 0;
+                    let answer = world.run_as(mode, |txn, key, stored| {
+                        let answer = insert(txn, key, stored.unwrap(), side, &pivot, &element)?;
+                        if given_up { Err(Stop::Cold) } else { Ok(answer) }
+                    });
+                    let found = model.iter().position(|other| *other == pivot);
+                    match answer {
+                        Ok(len) => {
+                            assert_eq!(len, found.map(|_| model.len() as u64 + 1), "seed {seed}, {step}");
+                            if let Some(at) = found {
+                                model.insert(at + usize::from(side == Side::After), element);
+                            }
+                        }
+                        Err(stop) => assert!(given_up, "{stop:?}"),
+                    }
+                }
+            }
+            if step % 20 == 0 {
+                assert_eq!(world.elements(), model, "seed {seed}, {step}");
+            }
+        }
+        world.check(&model);
+    }
+}
+
+#[test]
+fn a_worker_inserts_deep_in_a_long_list_once_the_place_was_found_on_the_pool() {
+    let world = World::spread();
+    let count = 3 * WORKER_STEPS_MAX;
+    let mut model: Vec<Vec<u8>> = (0..count).map(text).collect();
+    for some in model.chunks(1000) {
+        world.run(|txn, key, stored| push(txn, key, stored, End::Back, some.iter().map(|e| &e[..])));
+    }
+    let insert_as = |mode: Mode, pivot: &[u8]| {
+        world.run_as(mode, |txn, key, stored| insert(txn, key, stored.unwrap(), Side::After, pivot, b"x"))
+    };
+    let pivot = text(2 * WORKER_STEPS_MAX);
+    assert!(matches!(insert_as(Mode::Worker, &pivot), Err(Stop::Heavy)));
+    assert_eq!(insert_as(Mode::Heavy, &pivot).unwrap(), Some(count + 1));
+    assert_eq!(insert_as(Mode::Worker, &pivot).unwrap(), Some(count + 2));
+    assert_eq!(insert_as(Mode::Worker, &text(WORKER_STEPS_MAX + 7)).unwrap(), Some(count + 3));
+    for (pivot, times) in [(2 * WORKER_STEPS_MAX, 2), (WORKER_STEPS_MAX + 7, 1)] {
+        (0..times).for_each(|_| model.insert(pivot as usize + 1, b"x".to_vec()));
+    }
+    // Behind what the pool had read it must look again.
+    assert!(matches!(insert_as(Mode::Worker, b"nowhere"), Err(Stop::Heavy)));
+    for n in 0..300 {
+        assert_eq!(insert_as(Mode::Worker, &pivot).unwrap(), Some(count + 4 + n));
+        model.insert(1 + model.iter().position(|other| *other == pivot).unwrap(), b"x".to_vec());
+    }
+    world.check(&model);
 }

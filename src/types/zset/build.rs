@@ -1,6 +1,8 @@
 //! A large sorted set made at once: gathered until it is too large for that, then written as it comes (`Txn::begin_build`).
 //!
-//! Members come in any order, once each. Of the ends only the outermost elements are remembered.
+//! Members come in any order, once each. Of the ends only the outermost elements are remembered. Who can go through both kinds of rows in
+//! their order should write first the ones, then the others (`put_score_row`, `put_member_row`): a memtable takes rows that come in order
+//! at a fraction of the time, and their files do not overlap.
 
 use super::edges::{Edge, Side};
 use super::rows::Rows;
@@ -70,9 +72,21 @@ impl Writing {
 
     /// Writes a member.
     pub fn put(&mut self, txn: &mut Txn<'_>, key: &Key, score: f64, member: &[u8]) -> Outcome {
-        let place: Place = self.build.place();
-        let by_member = place.field_row(txn.keyspace().seed(), member);
+        let by_member = self.build.place().field_row(txn.keyspace().seed(), member);
         txn.build_row(&mut self.build, key, Family::Member, &by_member, &encode_score(score))?;
+        self.put_score_row(txn, key, score, member)
+    }
+
+    /// Writes the row of a member that is found by its name: what follows the place in it.
+    pub fn put_member_row(&mut self, txn: &mut Txn<'_>, key: &Key, element: &[u8], score: &[u8]) -> Outcome {
+        let mut row = RowKey::from_slice(&self.build.place().prefix());
+        row.extend_from_slice(element);
+        txn.build_row(&mut self.build, key, Family::Member, &row, score)
+    }
+
+    /// Writes the row of a member that is found by its score, and counts the member.
+    pub fn put_score_row(&mut self, txn: &mut Txn<'_>, key: &Key, score: f64, member: &[u8]) -> Outcome {
+        let place: Place = self.build.place();
         let by_score = score_row(&place, score, member);
         txn.build_row(&mut self.build, key, Family::Score, &by_score, score_row_value(score))?;
         let element = by_score.get(PLACE_LEN..).unwrap_or_default();

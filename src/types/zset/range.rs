@@ -209,6 +209,7 @@ pub(super) fn packed_span(pairs: &[Pair<'_>], selection: Selection<'_>, reversed
 }
 
 /// Score rows from `lower` (included) to `upper` (excluded).
+#[derive(PartialEq, Eq)]
 pub(super) struct Span {
     pub lower: RowKey,
     pub upper: RowKey,
@@ -394,6 +395,14 @@ pub fn rank(
     };
     let rank = if reversed { len(stored)?.saturating_sub(rank + 1) } else { rank };
     Ok(Some((rank, score)))
+}
+
+/// The ranks that are selected, if it is by rank.
+pub(super) fn selected_ranks(selection: Selection<'_>, count: u64) -> Option<Range<u64>> {
+    match selection {
+        Selection::Ranks(start, stop) => Some(ranks(start, stop, count, false)),
+        _ => None,
+    }
 }
 
 /// How many members a window shows of a selection of ranks; without bound for other selections.

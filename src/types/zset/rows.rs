@@ -1,7 +1,7 @@
 //! The spread form: changes of the two rows of a member, and of what the head says about them.
 
 use super::edges::{Edge, ROWS_READ, Side, read_edges, write_edges};
-use super::{Pair, Unfinished};
+use super::{OwnedPair, Pair, Unfinished};
 use crate::encoding::head::{Body, Spread};
 use crate::encoding::row::{PLACE_LEN, Place, RowKey};
 use crate::encoding::score::{encode_score, score_row, score_row_value};
@@ -82,6 +82,22 @@ impl Rows {
         txn.delete_element(key, Family::Member, &by_member)?;
         self.delete_score_row(txn, key, score, member)?;
         self.count = self.count.saturating_sub(1);
+        Ok(())
+    }
+
+    /// Removes members. Both kinds of rows in an order, for a memtable takes those fastest.
+    pub fn delete_all(&mut self, txn: &mut Txn<'_>, key: &Key, members: &[OwnedPair]) -> Outcome {
+        let seed = txn.keyspace().seed();
+        let mut by_member: Vec<RowKey> =
+            members.iter().map(|(_, member)| self.place.field_row(seed, member)).collect();
+        by_member.sort_unstable();
+        for row in by_member {
+            txn.delete_element(key, Family::Member, &row)?;
+        }
+        for (score, member) in members {
+            self.delete_score_row(txn, key, *score, member)?;
+        }
+        self.count = self.count.saturating_sub(members.len() as u64);
         Ok(())
     }
 

@@ -5,12 +5,14 @@
 
 use super::build::Writing;
 use super::edges::Side;
-use super::range::{Selection, Span, Window, members_max, packed_span, row_behind, rows_span, walk};
+use super::range::{
+    Selection, Span, Window, members_max, packed_span, row_behind, rows_span, selected_ranks, walk,
+};
 use super::rows::Rows;
 use super::{OwnedPair, Unfinished, len, read_packed, save_all};
 use crate::encoding::Family;
 use crate::encoding::head::Body;
-use crate::encoding::row::{PLACE_LEN, RowKey};
+use crate::encoding::row::{PLACE_LEN, POSITION_LEN, RowKey};
 use crate::encoding::score::{decode_score, read_score_row, score_of, score_row, split_element};
 use crate::keyspace::{Key, Outcome, Stored, Txn};
 use crate::types::pages::{PAGE_ROWS, Pages};
@@ -39,9 +41,24 @@ pub fn remove_selected(
         }
         Body::Spread(spread) => {
             let mut rows = Rows::decode(spread)?;
+            let cut_max = txn.keyspace().tuning().cut_rows_max(rows.count);
+            let all = limits_of(&rows);
+            if let Some(gone) = selected_ranks(selection, rows.count)
+                && gone.end - gone.start > cut_max.min(rows.count.saturating_sub(1))
+            {
+                if gone == (0..rows.count) {
+                    txn.delete(key)?;
+                    return Ok(rows.count);
+                }
+                // All rows are gone through anyway: there is no need to ask where the first is.
+                return write_rest(txn, key, head, &rows, &all, gone, &mut |_, _| ());
+            }
             let Some(span) = rows_span(txn, &rows, selection, false)? else { return Ok(0) };
             let members_max = members_max(selection, Window::ALL, rows.count);
-            let cut_max = txn.keyspace().tuning().cut_rows_max(rows.count);
+            if members_max >= rows.count && span == all {
+                txn.delete(key)?;
+                return Ok(rows.count);
+            }
             let members = find_rows(txn, &rows, &span, false, members_max.min(cut_max + 1))?;
             if members.len() as u64 > cut_max {
                 drop(members);
@@ -77,9 +94,7 @@ fn delete_rows(
     removed: &[OwnedPair],
     reversed: bool,
 ) -> Outcome {
-    for (score, member) in removed {
-        rows.delete(txn, key, *score, member)?;
-    }
+    rows.delete_all(txn, key, removed)?;
     if let (Some(first), Some(last)) = (removed.first(), removed.last()) {
         let (low, high) = if reversed { (last, first) } else { (first, last) };
         let low = score_row(&rows.place, low.0, &low.1);
@@ -91,6 +106,8 @@ fn delete_rows(
 
 /// Writes anew all members but some of a span, which are counted within it; shows those to `visit`, the lowest first. Gives how many
 /// they were.
+///
+/// Both kinds of rows are read and written in their own order, one after the other: what goes is one stretch of scores.
 fn write_rest(
     txn: &mut Txn<'_>,
     key: &Key,
@@ -100,11 +117,18 @@ fn write_rest(
     gone: Range<u64>,
     visit: &mut dyn FnMut(&[u8], f64),
 ) -> Outcome<u64> {
+    if gone.start == 0 && gone.end >= rows.count && *span == limits_of(rows) {
+        walk(txn, rows, span, false, 0, u64::MAX, visit)?;
+        txn.delete(key)?;
+        return Ok(rows.count);
+    }
     txn.expect_work(rows.count)?;
-    let (lower, upper) = rows.limits();
-    let mut pages = Pages::between(Family::Score, rows.place, lower, upper, PAGE_ROWS);
     let mut writing = Writing::begin(txn, key, rows.count);
-    let (mut row, mut in_span, mut removed) = (RowKey::from_slice(&rows.place.prefix()), 0, 0);
+    let (mut in_span, mut removed) = (0, 0);
+    let mut ends: Option<(RowKey, RowKey)> = None;
+    let Span { lower, upper } = limits_of(rows);
+    let mut pages = Pages::between(Family::Score, rows.place, lower, upper, PAGE_ROWS);
+    let mut row = RowKey::from_slice(&rows.place.prefix());
     while let Some((element, value)) = pages.peek(txn)? {
         row.truncate(PLACE_LEN);
         row.extend_from_slice(element);
@@ -113,14 +137,33 @@ fn write_rest(
         if is_inside && gone.contains(&in_span) {
             visit(member, score);
             removed += 1;
+            match &mut ends {
+                Some((_, last)) => last.clone_from(&row),
+                None => ends = Some((row.clone(), row.clone())),
+            }
         } else {
-            writing.put(txn, key, score, member)?;
+            writing.put_score_row(txn, key, score, member)?;
         }
         in_span += u64::from(is_inside);
         pages.advance();
     }
+    let mut pages = Pages::new(Family::Member, rows.place, PAGE_ROWS);
+    while let Some((element, value)) = pages.peek(txn)? {
+        let member = element.get(POSITION_LEN..).unwrap_or_default();
+        let by_score = score_row(&rows.place, decode_score(value)?, member);
+        if ends.as_ref().is_none_or(|(first, last)| by_score < *first || by_score > *last) {
+            writing.put_member_row(txn, key, element, value)?;
+        }
+        pages.advance();
+    }
     writing.save(txn, key, head)?;
     Ok(removed)
+}
+
+/// From the first row to the last.
+fn limits_of(rows: &Rows) -> Span {
+    let (lower, upper) = rows.limits();
+    Span { lower, upper }
 }
 
 /// Takes up to `count` members from an end, showing each to `visit`, the outermost first.
@@ -169,8 +212,7 @@ pub fn pop(
                     pop_known(txn, key, &mut rows, &element, &mut visit)?;
                 }
             } else {
-                let (lower, upper) = rows.limits();
-                let span = Span { lower, upper };
+                let span = limits_of(&rows);
                 if count > txn.keyspace().tuning().cut_rows_max(rows.count) {
                     return pop_many(txn, key, head, &rows, &span, side, count, &mut visit);
                 }
