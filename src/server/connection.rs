@@ -34,6 +34,8 @@ use tokio::net::TcpStream;
 const READ_BYTES: usize = 16 << 10;
 /// Replies beyond this are flushed in the middle of a burst.
 const FLUSH_BYTES: usize = 1 << 20;
+/// Room of so many bytes is made before it is taken.
+const CLAIMED_BYTES_MIN: usize = 16 << 20;
 /// When so much of a request has come, the query buffer gets room for all of it: what a buffer leaves behind when it moves stays with
 /// the allocator for a while, so a huge one must not move late.
 const BELIEVED_BYTES: usize = 4 << 20;
@@ -65,6 +67,8 @@ pub(super) struct Connection {
     ticket: Option<Ticket>,
     /// When the first of them came.
     joined_us: u64,
+    /// Room that the query buffer is to get before more is read.
+    claimed: usize,
     /// Bytes at the front of `input` that `members` stand for.
     pub(super) ahead: usize,
     /// Requests at the front of `input`, behind those, whose keys have been looked at (`dispatch::lookahead`).
@@ -133,6 +137,7 @@ impl Connection {
             members: Vec::new(),
             ticket: None,
             joined_us: 0,
+            claimed: 0,
             ahead: 0,
             foreseen: 0,
             alone: false,
@@ -250,7 +255,12 @@ impl Connection {
                         // With room to read on behind it: making some later would move all of it.
                         let rest = wanted.saturating_sub(here) + READ_BYTES;
                         let room_max = if here < BELIEVED_BYTES { FLUSH_BYTES.max(3 * here) } else { rest };
-                        self.input.reserve(rest.min(room_max));
+                        let room = rest.min(room_max);
+                        if room < CLAIMED_BYTES_MIN {
+                            self.input.reserve(room);
+                        } else {
+                            self.claimed = room;
+                        }
                     }
                     return Step::Empty;
                 }
@@ -727,6 +737,10 @@ impl Connection {
         let client = Arc::clone(&self.session.client);
         let idle_seconds = self.shared.node.config.timeout_seconds();
         let patience = if idle_seconds == 0 { Duration::MAX } else { Duration::from_secs(idle_seconds) };
+        if self.claimed > 0 {
+            self.shared.claims.claim(self.claimed).await;
+            self.input.reserve(std::mem::take(&mut self.claimed));
+        }
         if self.input.capacity() - self.input.len() < READ_BYTES / 4 {
             self.input.reserve(READ_BYTES);
         }

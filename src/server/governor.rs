@@ -5,6 +5,9 @@
 //! much as is too much; the allocator gives its free pages back. Below it both get back what was withheld, slowly, so that a load that
 //! comes and goes does not empty them again and again.
 //!
+//! A connection that is about to read a huge request says so first ([`Claims`]) and waits for the next look, which counts the request as
+//! if it were there: it comes faster than memory could be made free behind it.
+//!
 //! `Governor::step` is a function of figures; `govern` reads them and does what it says. The budgets of the configuration are
 //! what it never exceeds.
 
@@ -12,7 +15,9 @@ use super::Shared;
 use crate::metrics::process::{Allocated, purge, resident_bytes};
 use crate::metrics::vitals::TICK_PERIOD_MS;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// One part in this many of `maxmemory` (and this much at least) may be exceeded before anything is done.
 const SLACK_PART: usize = 20;
@@ -94,12 +99,40 @@ impl Governor {
     }
 }
 
+/// How long who claims memory waits for it; then it goes on without.
+const CLAIM_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Memory that connections are about to take.
+#[derive(Debug, Default)]
+pub(super) struct Claims {
+    bytes: AtomicUsize,
+    asked: Notify,
+    served: Notify,
+}
+
+impl Claims {
+    /// Waits until the governor has made room for so many bytes, as far as there is any to make.
+    pub(super) async fn claim(&self, bytes: usize) {
+        let mut served = std::pin::pin!(self.served.notified());
+        // Before it is asked for, so that no answer is missed.
+        served.as_mut().enable();
+        self.bytes.fetch_add(bytes, Ordering::AcqRel);
+        self.asked.notify_one();
+        // Too late is no harm: the next looks find what it took.
+        let _ = tokio::time::timeout(CLAIM_PATIENCE, served).await;
+    }
+}
+
 /// Governs until the server ends.
 pub(super) async fn govern(shared: Arc<Shared>) {
     let mut governor = Governor::default();
     loop {
-        tokio::time::sleep(Duration::from_millis(TICK_PERIOD_MS)).await;
-        let verdict = governor.step(&read(&shared));
+        let period = Duration::from_millis(TICK_PERIOD_MS);
+        let _ = tokio::time::timeout(period, shared.claims.asked.notified()).await;
+        let claimed = shared.claims.bytes.swap(0, Ordering::AcqRel);
+        let mut reading = read(&shared);
+        reading.resident = reading.resident.saturating_add(claimed);
+        let verdict = governor.step(&reading);
         let (hot, store) = (shared.node.keyspace.hot(), shared.node.keyspace.store());
         if hot.budget_bytes() != verdict.hot {
             hot.set_budget(verdict.hot);
@@ -113,8 +146,13 @@ pub(super) async fn govern(shared: Arc<Shared>) {
             store.set_block_cache_budget(cache);
             tokio::task::yield_now().await;
         }
-        if verdict.purge && shared.pool.run(purge).await.is_none() {
+        // What was cut for a claim is wanted as pages of the system's, not of the allocator's.
+        let is_cut = claimed > 0 && verdict.hot + verdict.cache < reading.hot + reading.cache;
+        if (verdict.purge || is_cut) && shared.pool.run(purge).await.is_none() {
             return;
+        }
+        if claimed > 0 {
+            shared.claims.served.notify_waiters();
         }
     }
 }
@@ -150,6 +188,22 @@ mod tests {
         let freed = reading.hot - hot + reading.cache - cache;
         let free = if verdict.purge { 0 } else { reading.free };
         Reading { resident: reading.resident - freed - (reading.free - free), free, hot, cache, ..*reading }
+    }
+
+    #[test]
+    fn a_claim_waits_for_the_look_that_counts_it() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let claims = Arc::new(Claims::default());
+            let claimant = Arc::clone(&claims);
+            let waiting = tokio::spawn(async move { claimant.claim(5).await });
+            claims.asked.notified().await;
+            assert_eq!(claims.bytes.swap(0, Ordering::AcqRel), 5);
+            tokio::task::yield_now().await;
+            assert!(!waiting.is_finished());
+            claims.served.notify_waiters();
+            waiting.await.unwrap();
+        });
     }
 
     #[test]

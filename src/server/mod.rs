@@ -57,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) node: Arc<Node>,
     pub(crate) pool: Pool,
     readers: Readers,
+    /// Memory that connections are about to take.
+    claims: governor::Claims,
     pub(crate) sync: Arc<WalSync>,
     placement: Placement,
     metronome: Metronome,
@@ -136,6 +138,7 @@ impl Server {
             placement: Placement::new(node.workers, first_workers),
             metronome: Metronome::new(node.workers),
             readers: Readers::new(Arc::clone(&node), config.pool_threads()),
+            claims: governor::Claims::default(),
             node,
             pool,
             sync,
