@@ -17,6 +17,7 @@ mod entry;
 mod lfu;
 mod lru;
 pub mod marks;
+mod named;
 pub mod ranks;
 mod shard;
 pub mod stretches;

@@ -76,7 +76,7 @@ impl<'k> Txn<'k> {
     ) -> Outcome<Sought> {
         let marks = self.keyspace.hot.marks();
         let applies = count >= MARKED_ROWS_MIN && self.mode != Mode::Heavy && self.scratch.overlay.is_empty();
-        if !applies || marks.is_empty() {
+        if !applies || !marks.has(Family::List as u8) {
             return Ok(Sought::NotBefore(first));
         }
         let Some(index) = marks.get(&name_of(Family::List, &place.prefix())) else {
@@ -150,7 +150,7 @@ impl<'k> Txn<'k> {
             hot.keep_marks(&name, index);
         }
         let marks = hot.marks();
-        if marks.is_empty() {
+        if !marks.has(Family::List as u8) {
             return;
         }
         for (data_type, place) in dead {

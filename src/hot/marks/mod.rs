@@ -8,54 +8,33 @@
 //! as a commit has read them under its locks, and are changed by commits. All together take a part of the tier's budget; beyond, the list
 //! unused for longest goes.
 //!
-//! Lock rule: the list of lists has one mutex, held for a probe or a change; each index has its own, held for one step of a search, and
-//! taken after the other if with it. Neither while a shard's is held.
+//! Lock rule: the list of lists has one mutex, held for a probe; each index has its own, held for one step of a search or one change. Never
+//! two at a time, and neither while a shard's is held.
 
 mod index;
 
 pub use index::{Mark, MarkIndex, Next};
 
-use super::ranks::Name;
+use super::named::{Name, Named};
 use ahash::RandomState;
-use lru::LruCache;
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed, Ordering::Release};
 
 /// The marks of a list as they are handed out.
 pub type SharedMarks = Arc<Mutex<MarkIndex>>;
 
 /// All together take one part in this many of the tier's budget, at most.
 const BUDGET_PART: usize = 16;
-/// What an entry of the list takes beside the marks.
-const ENTRY_BYTES: usize = 200;
-
-struct Held {
-    index: SharedMarks,
-    bytes: usize,
-}
-
-type Lists = LruCache<Name, Held, RandomState>;
 
 /// See the head of the file.
 pub struct Marks {
-    lists: Mutex<Lists>,
+    lists: Named<MarkIndex>,
     hasher: RandomState,
-    /// Lists that have marks, so that most commits need not look.
-    count: AtomicUsize,
-    bytes: AtomicUsize,
-    bytes_max: AtomicUsize,
 }
 
 impl Marks {
     pub(super) fn new(budget_bytes: usize) -> Marks {
-        Marks {
-            lists: Mutex::new(LruCache::unbounded_with_hasher(RandomState::new())),
-            hasher: RandomState::new(),
-            count: AtomicUsize::new(0),
-            bytes: AtomicUsize::new(0),
-            bytes_max: AtomicUsize::new(budget_bytes / BUDGET_PART),
-        }
+        Marks { lists: Named::new(budget_bytes / BUDGET_PART), hasher: RandomState::new() }
     }
 
     /// What stands for a value.
@@ -63,40 +42,31 @@ impl Marks {
         self.hasher.hash_one(value) as Mark
     }
 
-    /// True if no list has marks.
-    pub fn is_empty(&self) -> bool {
-        self.count.load(Relaxed) == 0
+    /// True if there may be marks of a list whose name begins with `kind`, so that most commits need not look.
+    pub fn has(&self, kind: u8) -> bool {
+        self.lists.has(kind)
     }
 
     /// Bytes of all.
     pub fn bytes(&self) -> usize {
-        self.bytes.load(Relaxed)
+        self.lists.bytes()
     }
 
     /// The marks of a list, if it has any. Counts as a use.
     pub fn get(&self, name: &Name) -> Option<SharedMarks> {
-        self.lists.lock().get(name).map(|held| Arc::clone(&held.index))
+        self.lists.get(name)
     }
 
     /// Keeps the marks of a list; the caller holds the lock of its key alone, and nothing has changed since they were read.
     pub(super) fn keep(&self, name: &Name, index: MarkIndex) {
-        let bytes = ENTRY_BYTES + index.bytes();
-        let mut lists = self.lists.lock();
-        self.take(&mut lists, name);
-        if bytes > self.bytes_max.load(Relaxed) {
-            return;
-        }
-        lists.put(name.clone(), Held { index: Arc::new(Mutex::new(index)), bytes });
-        self.count.fetch_add(1, Release);
-        self.bytes.fetch_add(bytes, Relaxed);
-        self.shrink(&mut lists);
+        let bytes = index.bytes();
+        self.lists.replace(name.clone(), index, bytes);
     }
 
     /// A commit has set a row of a list to a value, or removed it; it holds the lock of the list's key alone. False if nothing is kept.
     pub(super) fn change(&self, name: &Name, position: i64, value: Option<&[u8]>) -> bool {
-        let mut lists = self.lists.lock();
-        let Some(held) = lists.peek_mut(name) else { return false };
-        let mut index = held.index.lock();
+        let Some(list) = self.lists.peek(name) else { return false };
+        let mut index = list.lock();
         let is_worth_it = match value {
             Some(value) => {
                 index.set(position, self.mark(value));
@@ -104,60 +74,35 @@ impl Marks {
             }
             None => index.remove(),
         };
-        let bytes = ENTRY_BYTES + index.bytes();
+        let bytes = index.bytes();
         drop(index);
-        self.bytes.fetch_add(bytes, Relaxed);
-        self.bytes.fetch_sub(std::mem::replace(&mut held.bytes, bytes), Relaxed);
         if !is_worth_it {
-            self.take(&mut lists, name);
+            self.lists.remove(name);
+            return false;
         }
-        self.shrink(&mut lists);
-        is_worth_it
+        // With it, what searches have added since.
+        self.lists.charge(name, &list, bytes)
     }
 
     /// Forgets a list.
     pub fn remove(&self, name: &Name) {
-        self.take(&mut self.lists.lock(), name);
+        self.lists.remove(name);
     }
 
     /// Forgets all.
     pub(super) fn clear(&self) {
-        let mut lists = self.lists.lock();
-        while self.drop_oldest(&mut lists) {}
+        self.lists.clear();
     }
 
     pub(super) fn set_budget(&self, budget_bytes: usize) {
-        self.bytes_max.store(budget_bytes / BUDGET_PART, Relaxed);
-        self.shrink(&mut self.lists.lock());
-    }
-
-    fn shrink(&self, lists: &mut Lists) {
-        while self.bytes() > self.bytes_max.load(Relaxed) && self.drop_oldest(lists) {}
-    }
-
-    fn drop_oldest(&self, lists: &mut Lists) -> bool {
-        let oldest = lists.pop_lru();
-        if let Some((_, held)) = &oldest {
-            self.forget(held);
-        }
-        oldest.is_some()
-    }
-
-    fn take(&self, lists: &mut Lists, name: &Name) {
-        if let Some(held) = lists.pop(name) {
-            self.forget(&held);
-        }
-    }
-
-    fn forget(&self, held: &Held) {
-        self.bytes.fetch_sub(held.bytes, Relaxed);
-        self.count.fetch_sub(1, Release);
+        self.lists.set_bytes_max(budget_bytes / BUDGET_PART);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hot::named::ENTRY_BYTES;
 
     fn index(rows: i64) -> MarkIndex {
         let mut index = MarkIndex::default();
@@ -177,11 +122,11 @@ mod tests {
         marks.keep(&name(b'd'), index(640));
         let kept: Vec<bool> = (b'a'..=b'd').map(|letter| marks.get(&name(letter)).is_some()).collect();
         assert_eq!(kept, [true, false, true, true]);
-        assert!(marks.bytes() <= budget && !marks.is_empty());
+        assert!(marks.bytes() <= budget && marks.has(b'd'));
         marks.keep(&name(b'e'), index(64_000));
         assert!(marks.get(&name(b'e')).is_none(), "larger than all may be");
         marks.set_budget(0);
-        assert!(marks.is_empty() && marks.bytes() == 0);
+        assert!(!marks.has(b'd') && marks.bytes() == 0);
     }
 
     #[test]
@@ -191,7 +136,7 @@ mod tests {
         marks.keep(&name, index(640));
         assert!(marks.change(&name, 5, Some(b"value")) && marks.change(&name, 6, None));
         let lost = (0..10_000).find(|position| !marks.change(&name, *position, None));
-        assert!(lost.is_some() && marks.is_empty() && marks.bytes() == 0);
+        assert!(lost.is_some() && !marks.has(b'l') && marks.bytes() == 0);
         assert!(!marks.change(&name, 5, Some(b"value")));
     }
 }

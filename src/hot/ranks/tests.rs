@@ -1,8 +1,9 @@
 //! The index against a sorted set, its borders one by one, and the list of indexes with its budget.
 
+use super::Ranks;
 use super::index::{BLOCK_ROWS, Change, Lost, Pieces, RankIndex};
-use super::{ENTRY_BYTES, Ranks};
 use crate::base::random::Rng;
+use crate::hot::named::ENTRY_BYTES;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

@@ -20,7 +20,7 @@ mod tests;
 
 pub use block::{Block, ROW_BYTES_MAX, Suffix, behind, order_of_ends};
 
-use super::ranks::Name;
+use super::named::Name;
 use ahash::RandomState;
 use lru::LruCache;
 use parking_lot::{Mutex, MutexGuard};
