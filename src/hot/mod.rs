@@ -6,7 +6,7 @@
 //!
 //! Files, in reading order: `entry` (a row and its charge), `table` (rows by key), `lru` and `lfu` (which row leaves first),
 //! `shard` (budget and counters), this one (shards, locks, live settings); `ranks`, `stretches` and `marks`
-//! (helpers that live here beside the rows, on the same budget).
+//! (helpers that live here beside the rows, on the same budget; `named` is the list of the first and the last).
 //!
 //! Lock rule: one mutex per shard, held for one probe and never while another is taken; only `set_budget`,
 //! when it brings more shards into use, holds all of them, in index order. `settings` comes before any
