@@ -100,17 +100,35 @@ impl Shared {
     }
 }
 
-/// Memtables this small stay in the processor's caches: 1.7 us a put at 8 MB against 3.1 us at 64 MB.
-const MEMTABLE_BYTES: usize = 8 << 20;
-
 /// Bits a row in a Bloom filter. Every SET of a new key asks the filters of some ten files; one false answer costs a read on the
 /// pool, so one in a thousand (10 bits) is too many: at 10 bits one SET in a hundred was cold, at 16 one in some thousands.
 const BLOOM_BITS: f64 = 16.0;
 
-/// So many memtables of a family become one file: rows rewritten meanwhile reach the disk once, and there are fewer files to merge.
-/// Chunks are seldom rewritten, and large: they rather leave memory early.
-pub(super) fn memtables_merged(family: Family) -> u64 {
-    if family == Family::Chunk { 2 } else { 4 }
+/// How a family gathers rows in memory, and when its files are merged.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Gathering {
+    memtable_bytes: usize,
+    /// So many memtables become one file: rows rewritten meanwhile reach the disk once, and there are fewer files to merge.
+    pub(super) memtables_merged: u64,
+    /// So many of those files are merged with what lies below.
+    level_0_files: i32,
+}
+
+impl Gathering {
+    pub(super) fn of(family: Family) -> Gathering {
+        let (memtable_bytes, memtables_merged, level_0_files) = match family {
+            // Rows that come in the order of their hashes. The way to each one's place leads through the whole memtable, so it has to stay in the
+            // processor's nearest caches. They are read one by one, past a Bloom filter in each memtable and file.
+            Family::Keys => (2 << 20, 16, 8),
+            // They come in any order, too, but a scan looks into all memtables and files.
+            Family::Hash | Family::Set | Family::Member | Family::Score => (4 << 20, 8, 4),
+            // Large, and seldom rewritten: they rather leave memory early.
+            Family::Chunk => (8 << 20, 2, 4),
+            // Most of these come in the order in which they lie.
+            _ => (8 << 20, 4, 4),
+        };
+        Gathering { memtable_bytes, memtables_merged, level_0_files }
+    }
 }
 
 /// How nice RocksDB's threads are.
@@ -206,15 +224,16 @@ fn family_options(family: Family, options: &StoreOptions, shared: &Shared) -> Op
     }
     let mut column = Options::default();
     column.set_block_based_table_factory(&table);
-    column.set_write_buffer_size(MEMTABLE_BYTES.min(options.write_buffer_bytes / 4).max(1 << 20));
-    column.set_min_write_buffer_number_to_merge(memtables_merged(family) as i32);
-    column.set_max_write_buffer_number(12);
+    let gathering = Gathering::of(family);
+    column.set_write_buffer_size(gathering.memtable_bytes.min(options.write_buffer_bytes / 4).max(1 << 20));
+    column.set_min_write_buffer_number_to_merge(gathering.memtables_merged as i32);
+    column.set_max_write_buffer_number((3 * gathering.memtables_merged as i32).max(12));
     if matches!(family, Family::Keys | Family::Hash | Family::Set | Family::Member) {
         // A SET of a new key asks every memtable for it first: a Bloom filter answers for the skip list.
         column.set_memtable_prefix_bloom_ratio(0.1);
         column.set_memtable_whole_key_filtering(true);
     }
-    column.set_level_zero_file_num_compaction_trigger(4);
+    column.set_level_zero_file_num_compaction_trigger(gathering.level_0_files);
     column.set_level_zero_slowdown_writes_trigger(20);
     column.set_level_zero_stop_writes_trigger(36);
     column.set_level_compaction_dynamic_level_bytes(true);
