@@ -4,7 +4,7 @@
 
 use super::dead::DeadSet;
 use super::faults::Faults;
-use super::open::Gathering;
+use super::open::Memtables;
 use super::{ReadError, Tier, WriteError};
 use crate::encoding::Family;
 use rocksdb::{ColumnFamily, DB, ErrorKind, FlushOptions, ReadOptions, ReadTier, WriteBatch, WriteOptions};
@@ -195,8 +195,7 @@ impl Db {
         let slowed = ["is-write-stopped", "actual-delayed-write-rate"];
         slowed.iter().any(|name| self.family_property(Family::Keys, name) > 0)
             || Family::ALL.into_iter().any(|family| {
-                self.family_property(family, "num-immutable-mem-table")
-                    > Gathering::of(family).memtables_merged
+                self.family_property(family, "num-immutable-mem-table") > Memtables::of(family).merged
                     || self.family_level_0_files(family) >= level_0_files_max
             })
     }

@@ -104,17 +104,18 @@ impl Shared {
 /// pool, so one in a thousand (10 bits) is too many: at 10 bits one SET in a hundred was cold, at 16 one in some thousands.
 const BLOOM_BITS: f64 = 16.0;
 
-/// How a family gathers rows in memory.
+/// How a family's rows wait in memory.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Gathering {
-    memtable_bytes: usize,
-    /// So many memtables become one file: rows rewritten meanwhile reach the disk once, and there are fewer files to merge.
-    pub(super) memtables_merged: u64,
+pub(super) struct Memtables {
+    /// Bytes of one, at most.
+    bytes: usize,
+    /// So many become one file: rows rewritten meanwhile reach the disk once, and there are fewer files to merge.
+    pub(super) merged: u64,
 }
 
-impl Gathering {
-    pub(super) fn of(family: Family) -> Gathering {
-        let (memtable_bytes, memtables_merged) = match family {
+impl Memtables {
+    pub(super) fn of(family: Family) -> Memtables {
+        let (bytes, merged) = match family {
             // Rows that come in the order of their hashes. The way to each one's place leads through the whole memtable, so it has to stay in the
             // processor's nearest caches. They are read one by one, past a Bloom filter in each memtable and file.
             Family::Keys => (2 << 20, 16),
@@ -125,7 +126,7 @@ impl Gathering {
             // Most of these come in the order in which they lie.
             _ => (8 << 20, 4),
         };
-        Gathering { memtable_bytes, memtables_merged }
+        Memtables { bytes, merged }
     }
 }
 
@@ -226,16 +227,16 @@ fn family_options(family: Family, options: &StoreOptions, shared: &Shared) -> Op
     }
     let mut column = Options::default();
     column.set_block_based_table_factory(&table);
-    let gathering = Gathering::of(family);
-    column.set_write_buffer_size(gathering.memtable_bytes.min(options.write_buffer_bytes / 4).max(1 << 20));
-    column.set_min_write_buffer_number_to_merge(gathering.memtables_merged as i32);
-    column.set_max_write_buffer_number((3 * gathering.memtables_merged as i32).max(12));
+    let memtables = Memtables::of(family);
+    column.set_write_buffer_size(memtables.bytes.min(options.write_buffer_bytes / 4).max(1 << 20));
+    column.set_min_write_buffer_number_to_merge(memtables.merged as i32);
+    column.set_max_write_buffer_number((3 * memtables.merged as i32).max(12));
     if matches!(family, Family::Keys | Family::Hash | Family::Set | Family::Member) {
         // A SET of a new key asks every memtable for it first: a Bloom filter answers for the skip list.
         column.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM_RATIO);
         column.set_memtable_whole_key_filtering(true);
     }
-    // With eight, rows written anew cost a tenth less, and each new key a tenth more: it asks the filter of every file.
+    // With eight, rows written anew cost a sixth less, and each new key a tenth more: it asks the filter of every file.
     column.set_level_zero_file_num_compaction_trigger(4);
     column.set_level_zero_slowdown_writes_trigger(20);
     column.set_level_zero_stop_writes_trigger(36);
