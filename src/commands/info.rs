@@ -412,6 +412,9 @@ fn tuff(node: &Node, page: &mut Page) {
     page.field("block_cache_bytes", cached);
     page.field("block_cache_capacity_bytes", capacity);
     page.field("memtable_bytes", store.memtable_bytes());
+    let (filter_bytes, filter_whole) = store.row_filter();
+    page.field("row_filter_bytes", filter_bytes);
+    page.field("row_filter_whole", u8::from(filter_whole));
     let property = |name: &str| store.with_db(|db| db.family_property(Family::Keys, name)).unwrap_or(0);
     page.field("open_snapshots", property("num-snapshots"));
     page.field("writes_stopped", property("is-write-stopped"));

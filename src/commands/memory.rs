@@ -140,6 +140,7 @@ struct Shares {
     block_cache: u64,
     block_cache_budget: u64,
     memtables: u64,
+    row_filter: u64,
     writes_stopped: bool,
 }
 
@@ -167,6 +168,7 @@ impl Shares {
             block_cache: block_cache as u64,
             block_cache_budget: block_cache_budget as u64,
             memtables: store.memtable_bytes() as u64,
+            row_filter: store.row_filter().0 as u64,
             writes_stopped: stopped.unwrap_or(0) > 0,
         }
     }
@@ -232,6 +234,7 @@ fn memory_stats(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     pairs.bytes("tuff.block-cache.bytes", shares.block_cache);
     pairs.bytes("tuff.block-cache.budget", shares.block_cache_budget);
     pairs.bytes("tuff.memtables.bytes", shares.memtables);
+    pairs.bytes("tuff.row-filter.bytes", shares.row_filter);
     let count = pairs.count;
     reply.fill_map(mark, count);
     Ok(())

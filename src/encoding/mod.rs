@@ -111,6 +111,11 @@ impl Family {
         !matches!(self, Family::Score)
     }
 
+    /// True for the families of which rows are often asked for that are not there: filters of their rows answer that.
+    pub const fn has_filter(self) -> bool {
+        matches!(self, Family::Keys | Family::Hash | Family::Set | Family::Member | Family::Group)
+    }
+
     /// False for the family whose rows are hardly ever asked for by their keys: only a read brings one into the hot tier.
     pub const fn is_kept_when_written(self) -> bool {
         !matches!(self, Family::Stream)

@@ -1,4 +1,4 @@
-//! What goes on in the background: the expirer, the gc worker, the version lease, and the repair of a failed store.
+//! What goes on in the background: the expirer, the gc worker, the filter of rows, the version lease, and the repair of a failed store.
 //!
 //! Each is a loop on the main runtime that sends its work to the pool.
 
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 const EXPIRY_PERIOD: Duration = Duration::from_millis(100);
 const GC_PERIOD: Duration = Duration::from_millis(100);
+const FILTER_PERIOD: Duration = Duration::from_millis(100);
 const LEASE_PERIOD: Duration = Duration::from_secs(5);
 const REOPEN_PERIOD: Duration = Duration::from_millis(500);
 
@@ -18,6 +19,7 @@ const REOPEN_PERIOD: Duration = Duration::from_millis(500);
 pub(super) fn start(shared: &Arc<Shared>) {
     tokio::spawn(expire(Arc::clone(shared)));
     tokio::spawn(collect(Arc::clone(shared)));
+    tokio::spawn(tend_filter(Arc::clone(shared)));
     tokio::spawn(lease(Arc::clone(shared)));
     tokio::spawn(repair(Arc::clone(shared)));
     tokio::spawn(sample(Arc::clone(shared)));
@@ -72,6 +74,16 @@ async fn rounds(shared: &Arc<Shared>, what: &'static str, round: fn(&Shared) -> 
                 return;
             }
             Some(Err(_)) => return,
+        }
+    }
+}
+
+async fn tend_filter(shared: Arc<Shared>) {
+    loop {
+        tokio::time::sleep(FILTER_PERIOD).await;
+        let on_pool = Arc::clone(&shared);
+        if shared.pool.run(move || on_pool.node.keyspace.store().tend_row_filter()).await.is_none() {
+            return;
         }
     }
 }

@@ -214,6 +214,10 @@ fn storage(node: &Node, page: &mut Exposition) {
     page.gauge("tuff_block_cache_bytes", "Bytes in the block cache.", cached as f64);
     page.gauge("tuff_block_cache_capacity_bytes", "Bytes the block cache may use.", capacity as f64);
     page.gauge("tuff_memtable_bytes", "Bytes in memtables.", store.memtable_bytes() as f64);
+    let (filter_bytes, filter_whole) = store.row_filter();
+    page.gauge("tuff_row_filter_bytes", "Bytes of the filter of rows.", filter_bytes as f64);
+    let help = "Whether the filter of rows has all of them.";
+    page.gauge("tuff_row_filter_whole", help, f64::from(u8::from(filter_whole)));
     let by_family = |name: &str| {
         let all = store
             .with_db(|db| Family::ALL.map(|family| (family.name(), db.family_property(family, name) as f64)));

@@ -5,6 +5,7 @@
 use super::dead::DeadSet;
 use super::faults::Faults;
 use super::open::Memtables;
+use super::row_filter::{RowFilter, Rows};
 use super::{ReadError, Tier, WriteError};
 use crate::encoding::Family;
 use rocksdb::{ColumnFamily, DB, ErrorKind, FlushOptions, ReadOptions, ReadTier, WriteBatch, WriteOptions};
@@ -26,12 +27,17 @@ pub struct Db {
     read_only: bool,
     faults: Arc<Faults>,
     dead: Arc<DeadSet>,
+    row_filter: Arc<RowFilter>,
     db: DB,
 }
 
 /// Rows to be written together, whole or not at all.
 #[derive(Default)]
-pub struct Batch(WriteBatch);
+pub struct Batch {
+    rows: WriteBatch,
+    /// The filter that knows them, until they are written.
+    filter: Option<Arc<Rows>>,
+}
 
 /// What a scan's visitor says after each row.
 pub type Visit<E> = Result<ControlFlow<()>, E>;
@@ -69,6 +75,7 @@ impl Db {
         read_only: bool,
         faults: Arc<Faults>,
         dead: Arc<DeadSet>,
+        row_filter: Arc<RowFilter>,
     ) -> Result<Db, String> {
         let mut families = Vec::with_capacity(Family::ALL.len());
         for family in Family::ALL {
@@ -92,6 +99,7 @@ impl Db {
             read_only,
             faults,
             dead,
+            row_filter,
             db,
         })
     }
@@ -124,6 +132,24 @@ impl Db {
         Ok((view.get_with(family, row, &self.disk_read)?, sequence))
     }
 
+    /// Goes over the keys of a family's rows, from one on, as long as `visit` says so. Waits for the disk, and keeps nothing of what it
+    /// reads in memory.
+    pub(super) fn walk(
+        &self,
+        family: Family,
+        from: &[u8],
+        mut visit: impl FnMut(&[u8]) -> bool,
+    ) -> Result<(), ReadError> {
+        let mut options = ReadOptions::default();
+        options.fill_cache(false);
+        let mut rows = self.db.raw_iterator_cf_opt(self.family(family), options);
+        rows.seek(from);
+        while rows.key().is_some_and(&mut visit) {
+            rows.next();
+        }
+        rows.status().map_err(read_error)
+    }
+
     /// The sequence of the newest row.
     pub fn latest_sequence(&self) -> u64 {
         self.db.latest_sequence_number()
@@ -150,7 +176,9 @@ impl Db {
             return Err(WriteError::Failed("IO error: No space left on device (injected)".to_owned()));
         }
         let options = if wait { &self.patient_write } else { &self.quick_write };
-        match self.db.write_opt(batch.0, options) {
+        // The filter's pass over the rows waits until no batch is left that has not told it of its rows.
+        let Batch { rows, filter: _until_written } = batch;
+        match self.db.write_opt(rows, options) {
             Ok(()) => Ok(self.latest_sequence()),
             // Incomplete can also wrap a background error: only the stall itself is worth another try.
             Err(error) if error.kind() == ErrorKind::Incomplete && error.as_ref().contains("Write stall") => {
@@ -233,6 +261,9 @@ impl View<'_> {
     pub fn get(&self, family: Family, row: &[u8]) -> Result<Option<Arc<[u8]>>, ReadError> {
         if self.tier == Tier::Memory && self.db.faults.takes_cold() {
             return Err(ReadError::Cold);
+        }
+        if self.db.row_filter.lacks(family, row) {
+            return Ok(None);
         }
         let memory = match self.snapshot {
             None => self.get_with(family, row, &self.db.memory_read),
@@ -318,26 +349,29 @@ fn read_error(error: rocksdb::Error) -> ReadError {
 impl Batch {
     /// Sets a row.
     pub fn put(&mut self, db: &Db, family: Family, row: &[u8], value: &[u8]) {
-        self.0.put_cf(db.family(family), row, value);
+        if family.has_filter() {
+            self.filter.get_or_insert_with(|| db.row_filter.rows()).add(family, row);
+        }
+        self.rows.put_cf(db.family(family), row, value);
     }
 
     /// Removes a row.
     pub fn delete(&mut self, db: &Db, family: Family, row: &[u8]) {
-        self.0.delete_cf(db.family(family), row);
+        self.rows.delete_cf(db.family(family), row);
     }
 
     /// Removes all rows from `lower` (included) to `upper` (excluded).
     pub fn delete_range(&mut self, db: &Db, family: Family, lower: &[u8], upper: &[u8]) {
-        self.0.delete_range_cf(db.family(family), lower, upper);
+        self.rows.delete_range_cf(db.family(family), lower, upper);
     }
 
     /// Rows in the batch.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.rows.len()
     }
 
     /// True when it would write nothing.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.rows.is_empty()
     }
 }

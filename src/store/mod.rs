@@ -4,8 +4,9 @@
 //! reopens it (`reopen`) behind the same `Store`. Each opening is an *epoch*; what was read or promised under one epoch and not
 //! yet flushed is worth nothing under the next.
 //!
-//! Read in this order: `handle` (reads, writes and scans on an open database), `open` (its options), `dead` (what the
-//! compaction filter may drop), `faults` (hooks by which tests make the disk slow, full or broken), `direct` (reads for measuring).
+//! Read in this order: `handle` (reads, writes and scans on an open database), `open` (its options), `row_filter` (what answers
+//! for rows that never were), `dead` (what the compaction filter may drop), `faults` (hooks by which tests make the disk slow, full or
+//! broken), `direct` (reads for measuring).
 //!
 //! Threads: workers use `Tier::Memory` and never wait for a disk; the pool uses `Tier::Disk`. `reopen`, `checkpoint`,
 //! `sync_wal` and `flush_memtables` may wait for the disk and belong to the pool and the WAL thread.
@@ -16,6 +17,7 @@ mod faults;
 mod handle;
 mod open;
 mod pace;
+mod row_filter;
 
 pub use dead::DeadSet;
 pub use direct::KeyReader;
@@ -101,6 +103,9 @@ impl Store {
             faults,
         };
         let db = store.open_handle(false)?;
+        if db.latest_sequence() == 0 {
+            store.shared.row_filter.begin_empty();
+        }
         store.install(db);
         Ok(store)
     }
@@ -280,7 +285,19 @@ impl Store {
         self.shared.memtable_bytes()
     }
 
-    /// Changes the budgets of block cache and memtables while running.
+    /// Bytes the filter of rows takes, and whether it has all of them, so that it is asked.
+    pub fn row_filter(&self) -> (usize, bool) {
+        self.shared.row_filter.figures()
+    }
+
+    /// Looks after the filter of rows, for some milliseconds. Waits for the disk. To be called some ten times a second.
+    pub fn tend_row_filter(&self) {
+        if let Ok(Some(db)) = self.db().as_deref() {
+            self.shared.row_filter.tend(db);
+        }
+    }
+
+    /// Changes the budgets of block cache, memtables and filter of rows while running.
     pub fn set_budgets(&self, block_cache_bytes: usize, write_buffer_bytes: usize) {
         self.shared.set_budgets(block_cache_bytes, write_buffer_bytes);
     }
@@ -295,9 +312,11 @@ impl Store {
         self.with_db(|db| db.flush_memtables())?.map_err(Unavailable)
     }
 
-    /// Flushes the memtables and empties the block cache, so that every row is on disk only. For tests of the cold path.
+    /// Flushes the memtables, empties the block cache and drops the filter of rows, so that everything is on disk only. For tests of
+    /// the cold path.
     pub fn chill(&self) -> Result<(), Unavailable> {
         self.cut_log()?;
+        self.shared.row_filter.end();
         self.shared.empty_block_cache();
         Ok(())
     }

@@ -1,9 +1,10 @@
 //! Opening RocksDB: the options of the database and of each column family, and what survives a reopen (block cache,
-//! memtable budget, dead set).
+//! memtable budget, dead set, filter of rows).
 
 use super::dead::{DeadFilterFactory, DeadSet};
 use super::faults::Faults;
 use super::handle::Db;
+use super::row_filter::RowFilter;
 use super::{Store, Unavailable};
 use crate::base::priority::make_nice;
 use crate::encoding::Family;
@@ -46,6 +47,7 @@ pub(super) struct Shared {
     cache: parking_lot::Mutex<Cache>,
     write_buffers: WriteBufferManager,
     pub(super) dead: Arc<DeadSet>,
+    pub(super) row_filter: Arc<RowFilter>,
     capacity: std::sync::atomic::AtomicUsize,
 }
 
@@ -56,6 +58,9 @@ use std::sync::atomic::Ordering::Relaxed;
 /// each part has one lock, which every SET of a new key takes some ten times, and with few parts a worker met a compaction
 /// there that had lost its processor.
 const CACHE_PART_BYTES_MIN: usize = 1 << 20;
+
+/// The filter of rows may take one part in so many of what the block cache may.
+const ROW_FILTER_PART: usize = 16;
 
 fn new_cache(bytes: usize) -> Cache {
     let parts = (bytes / CACHE_PART_BYTES_MIN).clamp(1, 64);
@@ -71,6 +76,7 @@ impl Shared {
             cache: parking_lot::Mutex::new(new_cache(options.block_cache_bytes)),
             write_buffers: WriteBufferManager::new_write_buffer_manager(options.write_buffer_bytes, false),
             dead: Arc::new(DeadSet::default()),
+            row_filter: Arc::new(RowFilter::new(options.block_cache_bytes / ROW_FILTER_PART)),
             capacity: options.block_cache_bytes.into(),
         }
     }
@@ -91,6 +97,7 @@ impl Shared {
     pub(super) fn set_budgets(&self, block_cache_bytes: usize, write_buffer_bytes: usize) {
         self.set_block_cache_budget(block_cache_bytes);
         self.write_buffers.set_buffer_size(write_buffer_bytes);
+        self.row_filter.set_budget(block_cache_bytes / ROW_FILTER_PART);
     }
 
     pub(super) fn empty_block_cache(&self) {
@@ -159,7 +166,8 @@ pub(super) fn open_db(
     // Its threads are there now. They are nice to the workers, but must keep up with them in the long run.
     make_nice("rocksdb:high", FLUSH_NICE);
     make_nice("rocksdb:low", COMPACTION_NICE);
-    Db::new(db, read_only, faults, Arc::clone(&shared.dead)).map_err(Unavailable)
+    let (dead, row_filter) = (Arc::clone(&shared.dead), Arc::clone(&shared.row_filter));
+    Db::new(db, read_only, faults, dead, row_filter).map_err(Unavailable)
 }
 
 fn database_options(options: &StoreOptions, shared: &Shared) -> Options {
@@ -231,13 +239,15 @@ fn family_options(family: Family, options: &StoreOptions, shared: &Shared) -> Op
     column.set_write_buffer_size(memtables.bytes.min(options.write_buffer_bytes / 4).max(1 << 20));
     column.set_min_write_buffer_number_to_merge(memtables.merged as i32);
     column.set_max_write_buffer_number((3 * memtables.merged as i32).max(12));
-    if matches!(family, Family::Keys | Family::Hash | Family::Set | Family::Member) {
-        // A SET of a new key asks every memtable for it first: a Bloom filter answers for the skip list.
+    if family.has_filter() {
+        // Who looks for a row in the files asks every memtable for it first: a Bloom filter answers for the skip list.
         column.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM_RATIO);
         column.set_memtable_whole_key_filtering(true);
     }
-    // With eight, rows written anew cost a sixth less, and each new key a tenth more: it asks the filter of every file.
-    column.set_level_zero_file_num_compaction_trigger(4);
+    // With eight files of `keys`, rows written anew cost a sixth less than with four. Who asks for a key that is not there does not see
+    // them, while the filter of rows answers. Scans of elements look into each.
+    let level_0_files = if family == Family::Keys { 8 } else { 4 };
+    column.set_level_zero_file_num_compaction_trigger(level_0_files);
     column.set_level_zero_slowdown_writes_trigger(20);
     column.set_level_zero_stop_writes_trigger(36);
     column.set_level_compaction_dynamic_level_bytes(true);
