@@ -5,7 +5,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 TUFF := $(TARGET)/release/tuff
 CONF ?= conf/tuff.conf
 
-.PHONY: help run build test check compare check-dashboard measure-cold measure-calm measure-memory measure-contention measure-messages measure-start
+.PHONY: help run build test check compare check-dashboard measure-cold measure-calm measure-memory measure-contention measure-messages measure-start measure-cycles
 .DEFAULT_GOAL := help
 
 help:
@@ -14,7 +14,7 @@ help:
 	@echo "make test      every test: unit, integration against a real Redis, clients in Python and Node"
 	@echo "make check     formatting and lints, as CI wants them"
 	@echo "make compare   Tuff and Redis side by side: rates and CPU per command (ARGS=... for tools/compare, see --help)"
-	@echo "make measure-cold, measure-calm, measure-memory, measure-contention, measure-messages, measure-start  one measurement each: see docs/performance.md (ARGS=...)"
+	@echo "make measure-cold, measure-calm, measure-memory, measure-contention, measure-messages, measure-start, measure-cycles  one measurement each: see docs/performance.md (ARGS=...)"
 	@echo "make check-dashboard  every panel of grafana/tuff.json has data, by a real Prometheus that scrapes a Tuff under load"
 
 build:
@@ -50,7 +50,7 @@ check-dashboard: build
 	@tools/setup --prometheus
 	@tools/check-dashboard $(ARGS)
 
-measure-cold measure-calm measure-memory measure-start: build
+measure-cold measure-calm measure-memory measure-start measure-cycles: build
 	@tools/$@ $(ARGS)
 
 measure-contention measure-messages: build
