@@ -215,9 +215,14 @@ fn storage(node: &Node, page: &mut Exposition) {
     page.gauge("tuff_block_cache_capacity_bytes", "Bytes the block cache may use.", capacity as f64);
     page.gauge("tuff_memtable_bytes", "Bytes in memtables.", store.memtable_bytes() as f64);
     let (filter_bytes, filter_whole) = store.row_filter();
-    page.gauge("tuff_row_filter_bytes", "Bytes of the filter of rows.", filter_bytes as f64);
-    let help = "Whether the filter of rows has all of them.";
-    page.gauge("tuff_row_filter_whole", help, f64::from(u8::from(filter_whole)));
+    let in_state = |is_whole: bool| if is_whole == filter_whole { filter_bytes as f64 } else { 0.0 };
+    let states = [("whole", in_state(true)), ("filling", in_state(false))];
+    page.gauges(
+        "tuff_row_filter_bytes",
+        "Bytes of the filter of rows, by whether it has all of them.",
+        "state",
+        states,
+    );
     let by_family = |name: &str| {
         let all = store
             .with_db(|db| Family::ALL.map(|family| (family.name(), db.family_property(family, name) as f64)));
