@@ -1,6 +1,6 @@
 //! Keeps the process inside `maxmemory`: what it really takes, not what it believes to take, decides how much may be cached.
 //!
-//! Ten times a second the resident memory is compared with `maxmemory`. Above it by more than a little, hot tier and block cache have
+//! Ten times a second, and more often while far too much is taken, the resident memory is compared with `maxmemory`. Above it by more than a little, hot tier and block cache have
 //! to make room for whatever took it (client buffers, compaction, a huge value, holes in the allocator's pages), at once and by as
 //! much as is too much; the allocator gives its free pages back. Below it both get back what was withheld, slowly, so that a load that
 //! comes and goes does not empty them again and again.
@@ -22,8 +22,9 @@ use tokio::sync::Notify;
 /// One part in this many of `maxmemory` (and this much at least) may be exceeded before anything is done.
 const SLACK_PART: usize = 20;
 const SLACK_BYTES_MIN: usize = 8 << 20;
-/// One part in this many of the configured budgets always stays. More would keep most pages: survivors lie all over them.
-const FLOOR_PART: usize = 64;
+/// One part in this many of the configured budgets always stays. More would keep many pages: survivors lie all over them, and each
+/// keeps that of others that are gone.
+const FLOOR_PART: usize = 256;
 /// What was withheld is given back in steps of one part in this many of the configured budgets.
 const GROWTH_PART: usize = 64;
 /// Free pages worth the work of giving them back.
@@ -31,6 +32,11 @@ const PURGE_BYTES_MIN: usize = 8 << 20;
 /// Ticks between two purges, unless memory is exceeded by one part in `URGENT_PART`: pages that are wanted again must be zeroed again.
 const PURGE_TICKS: u32 = 20;
 const URGENT_PART: usize = 16;
+/// Between two looks, and while memory is exceeded as far as that.
+const PERIOD: Duration = Duration::from_millis(TICK_PERIOD_MS);
+const URGENT_PERIOD: Duration = Duration::from_millis(TICK_PERIOD_MS / 5);
+/// A claim of one part in this many of `maxmemory` is worth writing out the memtables, too.
+const LARGE_PART: usize = 8;
 /// The block cache frees what it gives up in the calling thread, some of it under a lock: so in steps.
 const CACHE_STEP_BYTES: usize = 4 << 20;
 
@@ -60,6 +66,8 @@ pub(super) struct Verdict {
     pub(super) cache: usize,
     /// The allocator must give its free pages back.
     pub(super) purge: bool,
+    /// Far too much is taken: look again soon.
+    pub(super) urgent: bool,
 }
 
 /// See the head of the file.
@@ -78,7 +86,8 @@ impl Governor {
         let excess = now.resident.saturating_sub(aim);
         self.withheld = self.withheld.min(withheld_max);
         self.ticks_since_purge += 1;
-        let is_due = self.ticks_since_purge >= PURGE_TICKS || excess > now.limit / URGENT_PART;
+        let urgent = excess > now.limit / URGENT_PART;
+        let is_due = self.ticks_since_purge >= PURGE_TICKS || urgent;
         let purge = excess > 0 && is_due && now.free >= PURGE_BYTES_MIN;
         if purge {
             self.ticks_since_purge = 0;
@@ -95,7 +104,7 @@ impl Governor {
         }
         let allowed = configured - self.withheld;
         let hot = (allowed as u128 * now.hot_max as u128 / configured.max(1) as u128) as usize;
-        Verdict { hot, cache: allowed - hot, purge }
+        Verdict { hot, cache: allowed - hot, purge, urgent }
     }
 }
 
@@ -126,13 +135,14 @@ impl Claims {
 /// Governs until the server ends.
 pub(super) async fn govern(shared: Arc<Shared>) {
     let mut governor = Governor::default();
+    let mut period = PERIOD;
     loop {
-        let period = Duration::from_millis(TICK_PERIOD_MS);
         let _ = tokio::time::timeout(period, shared.claims.asked.notified()).await;
         let claimed = shared.claims.bytes.swap(0, Ordering::AcqRel);
         let mut reading = read(&shared);
         reading.resident = reading.resident.saturating_add(claimed);
         let verdict = governor.step(&reading);
+        period = if verdict.urgent { URGENT_PERIOD } else { PERIOD };
         let (hot, store) = (shared.node.keyspace.hot(), shared.node.keyspace.store());
         if hot.budget_bytes() != verdict.hot {
             hot.set_budget(verdict.hot);
@@ -148,8 +158,18 @@ pub(super) async fn govern(shared: Arc<Shared>) {
         }
         // What was cut for a claim is wanted as pages of the system's, not of the allocator's.
         let is_cut = claimed > 0 && verdict.hot + verdict.cache < reading.hot + reading.cache;
-        if (verdict.purge || is_cut) && shared.pool.run(purge).await.is_none() {
-            return;
+        let is_large = is_cut && claimed > reading.limit / LARGE_PART;
+        if verdict.purge || is_cut {
+            let server = Arc::clone(&shared);
+            let free = move || {
+                if is_large && let Err(error) = server.node.keyspace.store().flush_memtables() {
+                    tracing::warn!(%error, "changes could not be written out to make room for a large request");
+                }
+                purge();
+            };
+            if shared.pool.run(free).await.is_none() {
+                return;
+            }
         }
         if claimed > 0 {
             shared.claims.served.notify_waiters();
@@ -211,7 +231,7 @@ mod tests {
         let mut governor = Governor::default();
         for resident in [0, 900 * MB, 1000 * MB, 1050 * MB] {
             let verdict = governor.step(&Reading { resident, free: 100 * MB, ..full() });
-            assert_eq!(verdict, Verdict { hot: 500 * MB, cache: 250 * MB, purge: false });
+            assert_eq!(verdict, Verdict { hot: 500 * MB, cache: 250 * MB, purge: false, urgent: false });
         }
     }
 
@@ -237,14 +257,15 @@ mod tests {
         let mut governor = Governor { ticks_since_purge: PURGE_TICKS, ..Governor::default() };
         let reading = Reading { resident: 1100 * MB, free: 60 * MB, ..full() };
         let verdict = governor.step(&reading);
-        assert_eq!(verdict, Verdict { hot: 500 * MB, cache: 250 * MB, purge: true });
+        assert_eq!(verdict, Verdict { hot: 500 * MB, cache: 250 * MB, purge: true, urgent: false });
         // The next tick finds free pages again: they will wait, and are not taken from the budgets either.
         let verdict = governor.step(&reading);
-        assert_eq!(verdict, Verdict { hot: 500 * MB, cache: 250 * MB, purge: false });
+        assert_eq!(verdict, Verdict { hot: 500 * MB, cache: 250 * MB, purge: false, urgent: false });
         let verdict = governor.step(&Reading { resident: 1110 * MB, free: 20 * MB, ..reading });
         assert!(!verdict.purge && verdict.hot + verdict.cache == 710 * MB);
         // Far too much is purged whenever it is.
-        assert!(governor.step(&Reading { resident: 1200 * MB, ..reading }).purge);
+        let verdict = governor.step(&Reading { resident: 1200 * MB, ..reading });
+        assert!(verdict.purge && verdict.urgent, "and looked at again soon");
     }
 
     #[test]

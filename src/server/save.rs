@@ -46,7 +46,7 @@ pub(super) fn start_cut(shared: &Arc<Shared>) {
     let on_pool = Arc::clone(shared);
     drop(shared.pool.start(move || {
         let saves = &on_pool.node.saves;
-        let cut = on_pool.node.keyspace.store().cut_log();
+        let cut = on_pool.node.keyspace.store().flush_memtables();
         saves.cut_failed.store(cut.is_err(), Ordering::Relaxed);
         saves.cutting.store(false, Ordering::Release);
         match cut {

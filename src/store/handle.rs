@@ -4,7 +4,6 @@
 
 use super::dead::DeadSet;
 use super::faults::Faults;
-use super::open::Memtables;
 use super::row_filter::{RowFilter, Rows};
 use super::{ReadError, Tier, WriteError};
 use crate::encoding::Family;
@@ -28,6 +27,8 @@ pub struct Db {
     faults: Arc<Faults>,
     dead: Arc<DeadSet>,
     row_filter: Arc<RowFilter>,
+    /// How many memtables of each family wait for one another.
+    gathered: [u64; Family::ALL.len()],
     db: DB,
 }
 
@@ -76,6 +77,7 @@ impl Db {
         faults: Arc<Faults>,
         dead: Arc<DeadSet>,
         row_filter: Arc<RowFilter>,
+        gathered: [u64; Family::ALL.len()],
     ) -> Result<Db, String> {
         let mut families = Vec::with_capacity(Family::ALL.len());
         for family in Family::ALL {
@@ -100,6 +102,7 @@ impl Db {
             faults,
             dead,
             row_filter,
+            gathered,
             db,
         })
     }
@@ -223,7 +226,7 @@ impl Db {
         let slowed = ["is-write-stopped", "actual-delayed-write-rate"];
         slowed.iter().any(|name| self.family_property(Family::Keys, name) > 0)
             || Family::ALL.into_iter().any(|family| {
-                self.family_property(family, "num-immutable-mem-table") > Memtables::of(family).merged
+                self.family_property(family, "num-immutable-mem-table") > self.gathered[family as usize]
                     || self.family_level_0_files(family) >= level_0_files_max
             })
     }

@@ -307,15 +307,15 @@ impl Store {
         self.shared.set_block_cache_budget(bytes);
     }
 
-    /// Flushes the memtables, so that no old log is needed any more: RocksDB removes them. Waits for the disk.
-    pub fn cut_log(&self) -> Result<(), Unavailable> {
+    /// Flushes the memtables: their memory is free again, and RocksDB removes the logs of what they held. Waits for the disk.
+    pub fn flush_memtables(&self) -> Result<(), Unavailable> {
         self.with_db(|db| db.flush_memtables())?.map_err(Unavailable)
     }
 
     /// Flushes the memtables, empties the block cache and drops the filter of rows, so that everything is on disk only. For tests of
     /// the cold path.
     pub fn chill(&self) -> Result<(), Unavailable> {
-        self.cut_log()?;
+        self.flush_memtables()?;
         self.shared.row_filter.end();
         self.shared.empty_block_cache();
         Ok(())

@@ -113,27 +113,30 @@ const BLOOM_BITS: f64 = 16.0;
 
 /// How a family's rows wait in memory.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Memtables {
+struct Memtables {
     /// Bytes of one, at most.
     bytes: usize,
     /// So many become one file: rows rewritten meanwhile reach the disk once, and there are fewer files to merge.
-    pub(super) merged: u64,
+    merged: u64,
 }
 
 impl Memtables {
-    pub(super) fn of(family: Family) -> Memtables {
+    /// Of a family in a database that may have so many bytes of them. What is merged stays as it is until the next opening.
+    fn of(family: Family, write_buffer_bytes: usize) -> Memtables {
+        // For rows that come in the order of their hashes. The way to each one's place leads through the whole memtable, so it has to stay
+        // in the processor's nearest caches.
+        const SMALL: usize = 2 << 20;
         let (bytes, merged) = match family {
-            // Rows that come in the order of their hashes. The way to each one's place leads through the whole memtable, so it has to stay in the
-            // processor's nearest caches. They are read one by one, past a Bloom filter in each memtable and file.
-            Family::Keys => (2 << 20, 16),
-            // They come in any order, too, but a scan looks into all memtables and files.
-            Family::Hash | Family::Set | Family::Member | Family::Score => (4 << 20, 8),
+            // Read one by one, past a Bloom filter in each memtable and file: as many as two fifths of all memory for memtables hold.
+            Family::Keys => (SMALL, (write_buffer_bytes * 2 / 5 / SMALL).clamp(16, 32) as u64),
+            // A scan looks into all memtables and files.
+            Family::Hash | Family::Set | Family::Member | Family::Score => (SMALL, 16),
             // Large, and seldom rewritten: they rather leave memory early.
-            Family::Chunk => (8 << 20, 2),
+            Family::Chunk => (4 << 20, 3),
             // Most of these come in the order in which they lie.
             _ => (8 << 20, 4),
         };
-        Memtables { bytes, merged }
+        Memtables { bytes: bytes.min(write_buffer_bytes / 4).max(1 << 20), merged }
     }
 }
 
@@ -167,7 +170,8 @@ pub(super) fn open_db(
     make_nice("rocksdb:high", FLUSH_NICE);
     make_nice("rocksdb:low", COMPACTION_NICE);
     let (dead, row_filter) = (Arc::clone(&shared.dead), Arc::clone(&shared.row_filter));
-    Db::new(db, read_only, faults, dead, row_filter).map_err(Unavailable)
+    let gathered = Family::ALL.map(|family| Memtables::of(family, options.write_buffer_bytes).merged);
+    Db::new(db, read_only, faults, dead, row_filter, gathered).map_err(Unavailable)
 }
 
 fn database_options(options: &StoreOptions, shared: &Shared) -> Options {
@@ -235,10 +239,10 @@ fn family_options(family: Family, options: &StoreOptions, shared: &Shared) -> Op
     }
     let mut column = Options::default();
     column.set_block_based_table_factory(&table);
-    let memtables = Memtables::of(family);
-    column.set_write_buffer_size(memtables.bytes.min(options.write_buffer_bytes / 4).max(1 << 20));
+    let memtables = Memtables::of(family, options.write_buffer_bytes);
+    column.set_write_buffer_size(memtables.bytes);
     column.set_min_write_buffer_number_to_merge(memtables.merged as i32);
-    column.set_max_write_buffer_number((3 * memtables.merged as i32).max(12));
+    column.set_max_write_buffer_number((3 * memtables.merged as i32).clamp(12, 64));
     if family.has_filter() {
         // Who looks for a row in the files asks every memtable for it first: a Bloom filter answers for the skip list.
         column.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM_RATIO);
