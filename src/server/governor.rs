@@ -37,6 +37,8 @@ const PERIOD: Duration = Duration::from_millis(TICK_PERIOD_MS);
 const URGENT_PERIOD: Duration = Duration::from_millis(TICK_PERIOD_MS / 5);
 /// A claim of one part in this many of `maxmemory` is worth writing out the memtables, too.
 const LARGE_PART: usize = 8;
+/// How long the claim waits for that.
+const FLUSH_PATIENCE: Duration = Duration::from_millis(300);
 /// The block cache frees what it gives up in the calling thread, some of it under a lock: so in steps.
 const CACHE_STEP_BYTES: usize = 4 << 20;
 
@@ -158,18 +160,18 @@ pub(super) async fn govern(shared: Arc<Shared>) {
         }
         // What was cut for a claim is wanted as pages of the system's, not of the allocator's.
         let is_cut = claimed > 0 && verdict.hot + verdict.cache < reading.hot + reading.cache;
-        let is_large = is_cut && claimed > reading.limit / LARGE_PART;
-        if verdict.purge || is_cut {
+        if is_cut && claimed > reading.limit / LARGE_PART {
             let server = Arc::clone(&shared);
-            let free = move || {
-                if is_large && let Err(error) = server.node.keyspace.store().flush_memtables() {
+            let flushed = shared.pool.start(move || {
+                if let Err(error) = server.node.keyspace.store().flush_memtables() {
                     tracing::warn!(%error, "changes could not be written out to make room for a large request");
                 }
-                purge();
-            };
-            if shared.pool.run(free).await.is_none() {
-                return;
-            }
+            });
+            // A slow disk must not keep the next look waiting.
+            let _ = tokio::time::timeout(FLUSH_PATIENCE, flushed).await;
+        }
+        if (verdict.purge || is_cut) && shared.pool.run(purge).await.is_none() {
+            return;
         }
         if claimed > 0 {
             shared.claims.served.notify_waiters();
