@@ -1,9 +1,9 @@
 //! Keeps the process inside `maxmemory`: what it really takes, not what it believes to take, decides how much may be cached.
 //!
-//! Ten times a second, and more often while far too much is taken, the resident memory is compared with `maxmemory`. Above it by more than a little, hot tier and block cache have
-//! to make room for whatever took it (client buffers, compaction, a huge value, holes in the allocator's pages), at once and by as
-//! much as is too much; the allocator gives its free pages back. Below it both get back what was withheld, slowly, so that a load that
-//! comes and goes does not empty them again and again.
+//! Ten times a second, and more often while far too much is taken, the resident memory is compared with `maxmemory`. Above it by more
+//! than a little, hot tier and block cache have to make room for whatever took it (client buffers, compaction, a huge value, holes in
+//! the allocator's pages), at once and by as much as is too much; the allocator gives its free pages back. Below it both get back what
+//! was withheld, slowly, so that a load that comes and goes does not empty them again and again.
 //!
 //! A connection that is about to read a huge request says so first ([`Claims`]) and waits for the next look, which counts the request as
 //! if it were there: it comes faster than memory could be made free behind it.
@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 
 /// One part in this many of `maxmemory` (and this much at least) may be exceeded before anything is done.
 const SLACK_PART: usize = 20;
@@ -37,7 +38,7 @@ const PERIOD: Duration = Duration::from_millis(TICK_PERIOD_MS);
 const URGENT_PERIOD: Duration = Duration::from_millis(TICK_PERIOD_MS / 5);
 /// A claim of one part in this many of `maxmemory` is worth writing out the memtables, too.
 const LARGE_PART: usize = 8;
-/// How long the claim waits for that.
+/// How long the claim, and with it the next look, waits for that.
 const FLUSH_PATIENCE: Duration = Duration::from_millis(300);
 /// The block cache frees what it gives up in the calling thread, some of it under a lock: so in steps.
 const CACHE_STEP_BYTES: usize = 4 << 20;
@@ -138,6 +139,7 @@ impl Claims {
 pub(super) async fn govern(shared: Arc<Shared>) {
     let mut governor = Governor::default();
     let mut period = PERIOD;
+    let mut flushing: Option<JoinHandle<()>> = None;
     loop {
         let _ = tokio::time::timeout(period, shared.claims.asked.notified()).await;
         let claimed = shared.claims.bytes.swap(0, Ordering::AcqRel);
@@ -161,14 +163,12 @@ pub(super) async fn govern(shared: Arc<Shared>) {
         // What was cut for a claim is wanted as pages of the system's, not of the allocator's.
         let is_cut = claimed > 0 && verdict.hot + verdict.cache < reading.hot + reading.cache;
         if is_cut && claimed > reading.limit / LARGE_PART {
-            let server = Arc::clone(&shared);
-            let flushed = shared.pool.start(move || {
-                if let Err(error) = server.node.keyspace.store().flush_memtables() {
-                    tracing::warn!(%error, "changes could not be written out to make room for a large request");
-                }
-            });
-            // A slow disk must not keep the next look waiting.
-            let _ = tokio::time::timeout(FLUSH_PATIENCE, flushed).await;
+            // One at a time, however many claims come while the disk is slow.
+            let running = flushing.take().filter(|flush| !flush.is_finished());
+            let mut flush = running.unwrap_or_else(|| start_flush(&shared));
+            if tokio::time::timeout(FLUSH_PATIENCE, &mut flush).await.is_err() {
+                flushing = Some(flush);
+            }
         }
         if (verdict.purge || is_cut) && shared.pool.run(purge).await.is_none() {
             return;
@@ -177,6 +177,16 @@ pub(super) async fn govern(shared: Arc<Shared>) {
             shared.claims.served.notify_waiters();
         }
     }
+}
+
+/// Writes out the memtables, on the pool.
+fn start_flush(shared: &Arc<Shared>) -> JoinHandle<()> {
+    let on_pool = Arc::clone(shared);
+    shared.pool.start(move || {
+        if let Err(error) = on_pool.node.keyspace.store().flush_memtables() {
+            tracing::warn!(%error, "changes could not be written out to make room for a large request");
+        }
+    })
 }
 
 fn read(shared: &Shared) -> Reading {

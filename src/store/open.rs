@@ -286,6 +286,16 @@ mod tests {
     use crate::store::{Batch, Tier};
 
     #[test]
+    fn keys_gather_in_as_much_as_their_part_of_the_memory_for_memtables() {
+        let gathered = |megabytes: usize| {
+            let Memtables { bytes, merged } = Memtables::of(Family::Keys, megabytes << 20);
+            (bytes >> 20, merged)
+        };
+        assert_eq!([8, 77, 150, 10_000].map(gathered), [(2, 16), (2, 16), (2, 30), (2, 32)]);
+        assert_eq!(gathered(4), (1, 16), "a quarter of it at most, and not less than a megabyte");
+    }
+
+    #[test]
     fn a_folder_from_before_a_family_opens_and_gets_it() {
         let folder = tempfile::tempdir().unwrap();
         let mut options = Options::default();
