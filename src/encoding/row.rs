@@ -159,6 +159,15 @@ pub fn head_row(namespace: Namespace, position: Position, key: &[u8]) -> RowKey 
     row
 }
 
+/// A hash of a head row, for tables in memory: its position is one already, keyed with the database's seed. `None` for other bytes
+/// that are shorter.
+pub fn head_row_hash(row: &[u8]) -> Option<u64> {
+    // Any odd number with bits everywhere: tables look at the highest bits, too, where the namespace is.
+    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let (_, bytes) = row.get(..HEAD_PREFIX_LEN)?.split_last_chunk()?;
+    Some(u64::from_be_bytes(*bytes).wrapping_mul(SPREAD))
+}
+
 /// The lowest possible head row at or after `position`: where a SCAN with that cursor begins.
 pub fn head_at(namespace: Namespace, position: Position) -> RowKey {
     let mut row = RowKey::from_slice(&namespace.0.to_be_bytes());

@@ -91,12 +91,13 @@ impl Txn<'_> {
         let counts = !consequences.counts.is_empty() && self.scratch.writer == Writer::POOL;
         let _counting = counts.then(|| self.keyspace.pool_counts.lock());
         let mut cuts = self.scratch.cut.iter().peekable();
-        for (number, (family, row, value)) in self.scratch.overlay.numbered() {
+        for (number, (family, row, value), was_there) in self.scratch.overlay.numbered() {
             while let Some(cut) = cuts.next_if(|cut| cut.at <= number) {
                 batch.delete_range(db, cut.family, &cut.lower, &cut.upper);
             }
             match value {
                 _ if consequences.is_stillborn(family, row) => {}
+                Some(value) if was_there == Some(true) => batch.replace(db, family, row, value),
                 Some(value) => batch.put(db, family, row, value),
                 None => batch.delete(db, family, row),
             }

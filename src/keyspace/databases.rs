@@ -7,7 +7,10 @@
 //! is kept in memory and read back at start, so DBSIZE is exact right after a crash. (A row for each stripe, the first design,
 //! cost a new key as much again as its head.)
 
-use crate::encoding::row::Namespace;
+use super::error::{Outcome, Stop};
+use super::txn::{Mode, Txn};
+use crate::encoding::Family;
+use crate::encoding::row::{Namespace, split_head_row};
 use crate::encoding::system::Count;
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -89,6 +92,60 @@ impl Database {
         let expiring = counts.expiring.swap(count.expiring, Ordering::AcqRel);
         self.keys.fetch_add(count.keys - keys, Ordering::AcqRel);
         self.expiring.fetch_add(count.expiring - expiring, Ordering::AcqRel);
+    }
+}
+
+/// Whole databases; all but their sizes only for a run that is alone in the keyspace.
+impl Txn<'_> {
+    /// Empties a database: it gets a fresh namespace, the old one is queued for removal.
+    pub fn flush_database(&mut self, number: u32) -> Outcome {
+        self.require_alone()?;
+        let old = Arc::clone(self.database(number)?);
+        if old.keys() == 0 && self.scratch.overlay.is_empty() {
+            return Ok(());
+        }
+        // Writes of this run to the old namespace are void.
+        let fresh = Database::new(Namespace(self.keyspace.next_namespace()));
+        self.databases_mut()[number as usize] = fresh;
+        self.flushed.push(old);
+        self.remapped.push(number);
+        Ok(())
+    }
+
+    /// Exchanges two databases.
+    pub fn swap_databases(&mut self, a: u32, b: u32) -> Outcome {
+        self.require_alone()?;
+        self.database(a)?;
+        self.database(b)?;
+        if a != b {
+            self.databases_mut().swap(a as usize, b as usize);
+            self.remapped.extend([a, b]);
+        }
+        Ok(())
+    }
+
+    fn require_alone(&self) -> Outcome {
+        match self.mode {
+            Mode::Alone => Ok(()),
+            _ => Err(Stop::Unavailable("a whole-keyspace command ran without the gate".to_owned())),
+        }
+    }
+
+    /// Keys in a database, this run's changes included.
+    pub fn database_size(&mut self, number: u32) -> Outcome<u64> {
+        let database = Arc::clone(self.database(number)?);
+        let namespace = database.namespace();
+        self.scratch.sequence = self.scratch.sequence.max(self.view.db.latest_sequence());
+        let mut size = database.keys() as i64;
+        for state in &self.scratch.states {
+            if split_head_row(state.key.row()).is_none_or(|(of, _, _)| of != namespace) {
+                continue;
+            }
+            if let Some(written) = self.scratch.overlay.get(Family::Keys, state.key.row()) {
+                size += i64::from(written.is_some()) - i64::from(state.before.is_some());
+            }
+        }
+        Ok(size.max(0) as u64)
     }
 }
 

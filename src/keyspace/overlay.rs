@@ -5,6 +5,7 @@
 //! EXEC that failed after its first write) a truncation. Up to a few entries are searched in line, more through an index.
 
 use crate::encoding::Family;
+use crate::encoding::row::head_row_hash;
 use ahash::RandomState;
 use hashbrown::HashTable;
 use std::ops::Range;
@@ -30,6 +31,11 @@ pub struct Overlay {
     entries: Vec<Entry>,
     index: HashTable<u32>,
     hasher: RandomState,
+}
+
+fn hash_of(hasher: &RandomState, family: Family, row: &[u8]) -> u64 {
+    let head = if family == Family::Keys { head_row_hash(row) } else { None };
+    head.unwrap_or_else(|| hasher.hash_one((family as u8, row)))
 }
 
 /// A place to go back to.
@@ -83,25 +89,34 @@ impl Overlay {
         }
     }
 
-    /// Sets a row to what `write` appends.
-    pub fn put_with(&mut self, family: Family, row: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
+    /// Sets a row to what `write` appends. `was_there` says whether it was there before the run, if the caller knows.
+    pub fn put_with(
+        &mut self,
+        family: Family,
+        row: &[u8],
+        was_there: Option<bool>,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
         let row = self.store_row(row);
         let start = self.arena.len();
         write(&mut self.arena);
         let value = start..self.arena.len();
-        self.push(family, row, Some(value), None);
+        self.push(family, row, Some(value), was_there);
     }
 
     /// Sets a row.
     pub fn put(&mut self, family: Family, row: &[u8], value: &[u8]) {
-        self.put_with(family, row, |out| out.extend_from_slice(value));
+        self.put_with(family, row, None, |out| out.extend_from_slice(value));
     }
 
     /// Sets a row that is not there.
     pub fn insert(&mut self, family: Family, row: &[u8], value: &[u8]) {
-        let row = self.store_row(row);
-        let value = self.store_row(value);
-        self.push(family, row, Some(value), Some(false));
+        self.put_with(family, row, Some(false), |out| out.extend_from_slice(value));
+    }
+
+    /// Sets a row that is there.
+    pub fn replace(&mut self, family: Family, row: &[u8], value: &[u8]) {
+        self.put_with(family, row, Some(true), |out| out.extend_from_slice(value));
     }
 
     /// Removes a row that is there.
@@ -142,10 +157,6 @@ impl Overlay {
         }
     }
 
-    fn hash(&self, family: Family, row: &[u8]) -> u64 {
-        self.hasher.hash_one((family as u8, row))
-    }
-
     /// Makes the index point at `number` for its row.
     fn index_newest(&mut self, number: u32) {
         let Overlay { arena, entries, index, hasher } = self;
@@ -154,13 +165,13 @@ impl Overlay {
             (entry.family, &arena[entry.row.clone()])
         };
         let (family, row) = of(number);
-        let hash = hasher.hash_one((family as u8, row));
+        let hash = hash_of(hasher, family, row);
         match index.find_mut(hash, |&other| of(other) == (family, row)) {
             Some(slot) => *slot = number,
             None => {
                 index.insert_unique(hash, number, |&other| {
                     let (family, row) = of(other);
-                    hasher.hash_one((family as u8, row))
+                    hash_of(hasher, family, row)
                 });
             }
         }
@@ -171,7 +182,7 @@ impl Overlay {
         if self.index.is_empty() {
             return self.entries.iter().rposition(is_it);
         }
-        let hash = self.hash(family, row);
+        let hash = hash_of(&self.hasher, family, row);
         self.index.find(hash, |&number| is_it(&self.entries[number as usize])).map(|&number| number as usize)
     }
 
@@ -189,10 +200,10 @@ impl Overlay {
         self.entries.iter().filter(|entry| !entry.superseded).map(|entry| self.written(entry))
     }
 
-    /// The same, each with the number of its entry (see `len`).
-    pub fn numbered(&self) -> impl Iterator<Item = (usize, Written<'_>)> + '_ {
+    /// The same, each with the number of its entry (see `len`) and whether it was there before the run, as far as is known.
+    pub fn numbered(&self) -> impl Iterator<Item = (usize, Written<'_>, Option<bool>)> + '_ {
         let newest = self.entries.iter().enumerate().filter(|(_, entry)| !entry.superseded);
-        newest.map(|(number, entry)| (number, self.written(entry)))
+        newest.map(|(number, entry)| (number, self.written(entry), entry.was_there))
     }
 
     /// The rows written, each with what became of it.
@@ -277,20 +288,23 @@ mod tests {
         overlay.delete(Family::List, b"set");
         overlay.delete(Family::Score, b"new");
         overlay.delete(Family::Score, b"moved");
+        overlay.replace(Family::Hash, b"field", b"");
         let mark = overlay.mark();
         overlay.put(Family::Score, b"moved", b"");
         fn seen(overlay: &Overlay) -> Vec<(&[u8], Option<bool>, bool)> {
             overlay.changes().map(|change| (change.row, change.was_there, change.present)).collect()
         }
-        let (new, set, moved): (&[u8], &[u8], &[u8]) = (b"new", b"set", b"moved");
+        let (set, new): (&[u8], &[u8]) = (b"set", b"new");
+        let first = [(set, None, false), (new, Some(false), false)];
+        let (moved, field): (&[u8], &[u8]) = (b"moved", b"field");
         assert_eq!(
             seen(&overlay),
-            [(set, None, false), (new, Some(false), false), (moved, Some(true), true)]
+            [&first[..], &[(field, Some(true), true), (moved, Some(true), true)]].concat()
         );
         overlay.rewind(mark);
         assert_eq!(
             seen(&overlay),
-            [(set, None, false), (new, Some(false), false), (moved, Some(true), false)]
+            [&first[..], &[(moved, Some(true), false), (field, Some(true), true)]].concat()
         );
     }
 

@@ -15,9 +15,9 @@ use super::ranks::Indexing;
 use super::stripes::LockPlan;
 use super::txn::Key;
 use crate::encoding::Family;
-use crate::encoding::row::{Place, RowKey};
+use crate::encoding::row::{Place, RowKey, head_row_hash};
 use crate::hot::RowValue;
-use ahash::AHashMap;
+use hashbrown::HashTable;
 
 /// A key the run has touched for writing, as it was before.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ pub struct Scratch {
     pub(super) overlay: Overlay,
     pub(super) states: Vec<KeyState>,
     /// Finds a state by its head row, once there are too many to look through.
-    state_index: AHashMap<RowKey, usize>,
+    state_index: HashTable<usize>,
     /// Every change of a key by a command, in order: the state, and the command that had changed it before.
     pub(super) changes: Vec<(u32, u32)>,
     /// The number of the command that runs.
@@ -94,6 +94,10 @@ pub struct Savepoint {
     lookups: (u32, u32),
 }
 
+fn state_hash(row: &RowKey) -> u64 {
+    head_row_hash(row).unwrap_or_default()
+}
+
 /// States looked through one by one; an index beyond.
 const STATES_LINEAR_MAX: usize = 12;
 
@@ -105,7 +109,8 @@ impl Scratch {
 
     pub(super) fn find_state(&self, row: &RowKey) -> Option<usize> {
         if self.states.len() > STATES_LINEAR_MAX {
-            return self.state_index.get(row).copied();
+            let is_it = |&index: &usize| self.states[index].key.row() == row;
+            return self.state_index.find(state_hash(row), is_it).copied();
         }
         self.states.iter().rposition(|state| state.key.row() == row)
     }
@@ -114,7 +119,8 @@ impl Scratch {
         self.states.push(state);
         if self.states.len() > STATES_LINEAR_MAX {
             for index in self.state_index.len()..self.states.len() {
-                self.state_index.insert(self.states[index].key.row().clone(), index);
+                let of = |&index: &usize| state_hash(self.states[index].key.row());
+                self.state_index.insert_unique(of(&index), index, of);
             }
         }
     }
@@ -164,8 +170,11 @@ impl Scratch {
                 state.changed_by = before;
             }
         }
-        for state in self.states.drain(to.states..) {
-            self.state_index.remove(state.key.row());
+        for (index, state) in self.states.drain(to.states..).enumerate() {
+            let is_it = |&other: &usize| other == to.states + index;
+            if let Ok(entry) = self.state_index.find_entry(state_hash(state.key.row()), is_it) {
+                entry.remove();
+            }
         }
         if self.states.len() <= STATES_LINEAR_MAX {
             self.state_index.clear();

@@ -68,11 +68,17 @@ pub struct RunIdentity {
 }
 
 /// A key as the keyspace knows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Key {
     row: RowKey,
     stripe: StripeId,
     database: u32,
+}
+
+impl Clone for Key {
+    fn clone(&self) -> Key {
+        Key { row: RowKey::from_slice(&self.row), ..*self }
+    }
 }
 
 impl Key {
@@ -367,7 +373,7 @@ impl<'k> Txn<'k> {
     }
 
     /// The same, about to be changed.
-    fn databases_mut(&mut self) -> &mut DatabaseMap {
+    pub(super) fn databases_mut(&mut self) -> &mut DatabaseMap {
         Arc::make_mut(self.changed_databases.get_or_insert_with(|| Arc::clone(&self.databases)))
     }
 
@@ -584,7 +590,8 @@ impl<'k> Txn<'k> {
         };
         let head = Head { data_type: head.data_type, note: head.note, expiry, body: head.body };
         self.scratch.note_change(index);
-        self.scratch.overlay.put_with(Family::Keys, &key.row, |out| {
+        let was_there = Some(self.scratch.states[index].before.is_some());
+        self.scratch.overlay.put_with(Family::Keys, &key.row, was_there, |out| {
             head.encode(out);
             write(out);
         });
@@ -654,28 +661,38 @@ impl<'k> Txn<'k> {
         self.save(key, head)
     }
 
-    /// Sets an element row under a key.
-    pub fn put_element(&mut self, key: &Key, family: Family, row: &[u8], value: &[u8]) -> Outcome {
+    /// An element row under a key is about to change.
+    fn touch_row(&mut self, key: &Key, row: &[u8]) -> Outcome {
         check_len(row.len())?;
         let index = self.state(key)?;
         self.scratch.note_change(index);
+        Ok(())
+    }
+
+    /// Sets an element row under a key.
+    pub fn put_element(&mut self, key: &Key, family: Family, row: &[u8], value: &[u8]) -> Outcome {
+        self.touch_row(key, row)?;
         self.scratch.overlay.put(family, row, value);
         Ok(())
     }
 
     /// The same for a row that, as the caller knows, is not there: it spares the rank indexes the question.
     pub fn insert_element(&mut self, key: &Key, family: Family, row: &[u8], value: &[u8]) -> Outcome {
-        check_len(row.len())?;
-        let index = self.state(key)?;
-        self.scratch.note_change(index);
+        self.touch_row(key, row)?;
         self.scratch.overlay.insert(family, row, value);
+        Ok(())
+    }
+
+    /// The same for a row that is there: the caller has read it.
+    pub fn replace_element(&mut self, key: &Key, family: Family, row: &[u8], value: &[u8]) -> Outcome {
+        self.touch_row(key, row)?;
+        self.scratch.overlay.replace(family, row, value);
         Ok(())
     }
 
     /// Removes an element row under a key; it must be there.
     pub fn delete_element(&mut self, key: &Key, family: Family, row: &[u8]) -> Outcome {
-        let index = self.state(key)?;
-        self.scratch.note_change(index);
+        self.touch_row(key, row)?;
         self.scratch.overlay.delete(family, row);
         Ok(())
     }
@@ -729,59 +746,6 @@ impl<'k> Txn<'k> {
     /// Gives the room back.
     pub fn return_buffer(&mut self, buffer: Vec<u8>) {
         self.scratch.buffer = buffer;
-    }
-
-    // ---- whole databases (only alone in the keyspace)
-
-    /// Empties a database: it gets a fresh namespace, the old one is queued for removal.
-    pub fn flush_database(&mut self, number: u32) -> Outcome {
-        self.require_alone()?;
-        let old = Arc::clone(self.database(number)?);
-        if old.keys() == 0 && self.scratch.overlay.is_empty() {
-            return Ok(());
-        }
-        // Writes of this run to the old namespace are void.
-        let fresh = Database::new(Namespace(self.keyspace.next_namespace()));
-        self.databases_mut()[number as usize] = fresh;
-        self.flushed.push(old);
-        self.remapped.push(number);
-        Ok(())
-    }
-
-    /// Exchanges two databases.
-    pub fn swap_databases(&mut self, a: u32, b: u32) -> Outcome {
-        self.require_alone()?;
-        self.database(a)?;
-        self.database(b)?;
-        if a != b {
-            self.databases_mut().swap(a as usize, b as usize);
-            self.remapped.extend([a, b]);
-        }
-        Ok(())
-    }
-
-    fn require_alone(&self) -> Outcome {
-        match self.mode {
-            Mode::Alone => Ok(()),
-            _ => Err(Stop::Unavailable("a whole-keyspace command ran without the gate".to_owned())),
-        }
-    }
-
-    /// Keys in a database, this run's changes included.
-    pub fn database_size(&mut self, number: u32) -> Outcome<u64> {
-        let database = Arc::clone(self.database(number)?);
-        let namespace = database.namespace();
-        self.scratch.sequence = self.scratch.sequence.max(self.view.db.latest_sequence());
-        let mut size = database.keys() as i64;
-        for state in &self.scratch.states {
-            if crate::encoding::row::split_head_row(&state.key.row).is_none_or(|(of, _, _)| of != namespace) {
-                continue;
-            }
-            if let Some(written) = self.scratch.overlay.get(Family::Keys, &state.key.row) {
-                size += i64::from(written.is_some()) - i64::from(state.before.is_some());
-            }
-        }
-        Ok(size.max(0) as u64)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A worker that serves more connections has more of their commands in each turn of its loop, and so pays less for each: one
 //! write of the group, one flush of the log, one waking up. When the workers in use are busy, one more is tried, and kept if it
-//! brings more commands a second; when it seems that fewer would do, that is tried. A light load is served by one. So is one in
+//! brings more commands a second, and where the machine is full, as much as it costs; when it seems that fewer would do, that is tried. A light load is served by one. So is one in
 //! which commands meet on the same few keys: workers would wait for one another. With `workers` set to a number, all of them
 //! are in use from the start to the end.
 //!
@@ -34,11 +34,13 @@ const WEIGHT: f64 = 0.6;
 /// More workers would stand in each other's way when this part of the bursts begins on a key that another connection of the same
 /// group has just used.
 const CROWDED: f64 = 0.4;
+/// Periods in which the same must seem better before it is tried; what they come to is what the trial is compared with.
+const LEANING: u32 = 4;
 /// Periods in a trial; the first is not counted, in it connections move.
-const TRIAL: u32 = 3;
-/// What a worker more must bring in commands a second, and what one fewer may cost.
-const GAIN: f64 = 1.1;
-const LOSS: f64 = 0.95;
+const TRIAL: u32 = 6;
+/// Of the commands a second that workers more would bring if none stood in another's way, they must bring this part. Fewer are worth having before
+/// that: each pays less for a command.
+const GAIN: f64 = 0.07;
 /// Periods after a trial before the next; doubled with each that fails, while the load is what it was.
 const REST: u32 = 10;
 const REST_MAX: u32 = 160;
@@ -174,19 +176,36 @@ struct Load {
     crowd: f64,
     /// Commands a second.
     rate: f64,
+    /// Seconds of the workers' CPU time a command.
+    cost: f64,
 }
 
 impl Load {
     /// This and what came after it.
     fn blended(&self, newest: &Load) -> Load {
-        let blend = |old: f64, new: f64| old + WEIGHT * (new - old);
+        self.weighted(newest, WEIGHT)
+    }
+
+    fn weighted(&self, newest: &Load, weight: f64) -> Load {
+        let blend = |old: f64, new: f64| old + weight * (new - old);
         Load {
             busy_cores: blend(self.busy_cores, newest.busy_cores),
             idle_cores: blend(self.idle_cores, newest.idle_cores),
             depth: blend(self.depth, newest.depth),
             crowd: blend(self.crowd, newest.crowd),
             rate: blend(self.rate, newest.rate),
+            cost: blend(self.cost, newest.cost),
         }
+    }
+
+    /// Whether so many times as many workers are to be preferred for this, to `few` for that. On a machine that is full with them they
+    /// must bring as much as they cost: what they take, clients, flushing and compaction lack.
+    fn is_worth_it(&self, few: &Load, more_by: f64) -> bool {
+        let mut needed = 1.0 + GAIN * (more_by - 1.0);
+        if self.idle_cores < IDLE_CORES_MIN && few.cost > 0.0 {
+            needed = needed.max(self.cost / few.cost);
+        }
+        self.rate >= needed * few.rate
     }
 }
 
@@ -217,12 +236,14 @@ impl Sample {
         let bursts = self.bursts.saturating_sub(before.bursts);
         // CONFIG RESETSTAT sets them back.
         let commands = self.commands.saturating_sub(before.commands) as f64;
+        let busy_s = self.busy.saturating_sub(before.busy).as_secs_f64();
         Load {
-            busy_cores: self.busy.saturating_sub(before.busy).as_secs_f64() / seconds,
+            busy_cores: busy_s / seconds,
             idle_cores: self.idle.saturating_sub(before.idle).as_secs_f64() / seconds,
             depth: commands / bursts.max(1) as f64,
             crowd: self.meetings.saturating_sub(before.meetings) as f64 / bursts.max(1) as f64,
             rate: commands / seconds,
+            cost: busy_s / commands.max(1.0),
         }
     }
 }
@@ -231,6 +252,7 @@ impl Sample {
 struct Judge {
     workers: usize,
     load: Option<Load>,
+    leaning: Option<Periods>,
     trial: Option<Trial>,
     /// Periods to go before another trial, and how many it will be after a failed one.
     rest: u32,
@@ -239,17 +261,39 @@ struct Judge {
     depth: f64,
 }
 
+/// Periods in a row with one thing in common; of the first, in which it began, nothing is kept.
+struct Periods {
+    /// The number of workers they are about.
+    workers: usize,
+    count: u32,
+    average: Load,
+}
+
+impl Periods {
+    /// One more of them, or the first of others.
+    fn follow<'p>(last: &'p mut Option<Periods>, workers: usize, newest: &Load) -> &'p Periods {
+        let next = match last.take().filter(|periods| periods.workers == workers) {
+            None => Periods { workers, count: 1, average: *newest },
+            Some(Periods { count, average, .. }) => Periods {
+                workers,
+                count: count + 1,
+                average: average.weighted(newest, 1.0 / f64::from(count)),
+            },
+        };
+        last.insert(next)
+    }
+}
+
 /// Another number of workers, to see what it brings.
 struct Trial {
     from: usize,
-    rate_before: f64,
-    commands: f64,
-    periods: u32,
+    before: Load,
+    tried: Option<Periods>,
 }
 
 impl Judge {
     fn new(workers: usize) -> Judge {
-        Judge { workers, load: None, trial: None, rest: 0, rest_next: REST, depth: 0.0 }
+        Judge { workers, load: None, leaning: None, trial: None, rest: 0, rest_next: REST, depth: 0.0 }
     }
 
     /// How many workers to use after a period with so many.
@@ -260,9 +304,11 @@ impl Judge {
         let load = self.load.map_or(*newest, |load| load.blended(newest));
         self.load = Some(load);
         if in_use > 1 && load.busy_cores <= LIGHT * (in_use - 1) as f64 {
-            self.load = None;
+            (self.load, self.leaning) = (None, None);
             return in_use - 1;
         }
+        let wanted = self.wanted(in_use, &load);
+        let &Periods { count, average, .. } = Periods::follow(&mut self.leaning, wanted, newest);
         let has_changed = load.depth > 2.0 * self.depth || 2.0 * load.depth < self.depth;
         if has_changed {
             self.rest_next = REST;
@@ -270,13 +316,13 @@ impl Judge {
             self.rest -= 1;
             return in_use;
         }
-        let wanted = self.wanted(in_use, &load);
-        if wanted != in_use {
-            self.trial = Some(Trial { from: in_use, rate_before: load.rate, commands: 0.0, periods: 0 });
+        if wanted != in_use && count >= LEANING {
+            self.trial = Some(Trial { from: in_use, before: average, tried: None });
             self.depth = load.depth;
-            self.load = None;
+            (self.load, self.leaning) = (None, None);
+            return wanted;
         }
-        wanted
+        in_use
     }
 
     /// How many workers might be better.
@@ -286,7 +332,10 @@ impl Judge {
         if in_use < self.workers && has_room && !is_crowded && load.busy_cores >= BUSY * in_use as f64 {
             return (in_use + in_use.div_ceil(2)).min(self.workers);
         }
-        if in_use > 1 && (is_crowded || load.busy_cores <= FEW * (in_use - 1) as f64 + FEW_SPARE) {
+        let might_do = load.busy_cores <= FEW * (in_use - 1) as f64 + FEW_SPARE;
+        // The machine is full, and not with workers alone.
+        let is_squeezed = load.idle_cores < IDLE_CORES_MIN && load.busy_cores < BUSY * in_use as f64;
+        if in_use > 1 && (is_crowded || might_do || is_squeezed) {
             return in_use - 1;
         }
         in_use
@@ -294,17 +343,15 @@ impl Judge {
 
     /// Another period of a trial.
     fn judge(&mut self, in_use: usize, mut trial: Trial, newest: &Load) -> usize {
-        trial.periods += 1;
-        if trial.periods > 1 {
-            trial.commands += newest.rate;
-        }
-        if trial.periods < TRIAL {
+        let &Periods { count, average: tried, .. } = Periods::follow(&mut trial.tried, in_use, newest);
+        if count < TRIAL {
             self.trial = Some(trial);
             return in_use;
         }
-        let rate = trial.commands / f64::from(TRIAL - 1);
-        let needed = if in_use > trial.from { GAIN } else { LOSS };
-        if rate >= needed * trial.rate_before {
+        let is_more = in_use > trial.from;
+        let (few, many) = if is_more { (&trial.before, &tried) } else { (&tried, &trial.before) };
+        let more_by = in_use.max(trial.from) as f64 / in_use.min(trial.from) as f64;
+        if many.is_worth_it(few, more_by) == is_more {
             (self.rest, self.rest_next) = (REST, REST);
             return in_use;
         }
@@ -329,14 +376,17 @@ mod tests {
     }
 
     fn load(rate: f64, depth: f64, busy_cores: f64, idle_cores: f64) -> Load {
-        Load { rate, depth, busy_cores, idle_cores, crowd: 0.0 }
+        Load { rate, depth, busy_cores, idle_cores, crowd: 0.0, cost: busy_cores / rate }
     }
 
     #[test]
     fn a_worker_that_brings_more_stays() {
         let loads = [load(240e3, 16.0, 0.98, 0.6), load(320e3, 16.0, 1.6, 0.1)];
-        assert_eq!(settle(&mut Judge::new(2), 1, loads, 4), (2, 4));
-        assert_eq!(settle(&mut Judge::new(2), 1, loads, 400), (2, 400));
+        assert_eq!(settle(&mut Judge::new(2), 1, loads, 10), (2, 7));
+        // With a machine that is full, one is tried again and again, ever more seldom.
+        let (in_use, with_two) = settle(&mut Judge::new(2), 1, loads, 1000);
+        assert_eq!(in_use, 2);
+        assert!((900..=997).contains(&with_two), "{with_two}");
     }
 
     #[test]
@@ -344,8 +394,33 @@ mod tests {
         let loads = [load(98e3, 1.0, 0.98, 0.3), load(71e3, 1.0, 0.95, 0.4)];
         let (in_use, with_two) = settle(&mut Judge::new(2), 1, loads, 1000);
         assert_eq!(in_use, 1);
-        assert!((3..=30).contains(&with_two), "{with_two}");
-        assert_eq!(settle(&mut Judge::new(2), 2, loads, 4), (1, 0), "nor is it kept when it is there");
+        assert!((3..=60).contains(&with_two), "{with_two}");
+        assert_eq!(settle(&mut Judge::new(2), 2, loads, 10), (1, 3), "nor is it kept when it is there");
+    }
+
+    #[test]
+    fn what_two_do_as_well_as_one_is_left_to_one() {
+        // As much as a machine differs from one second to the next, and a gain that costs more than it brings.
+        for (rate, busy_cores) in [(86e3, 1.1), (98e3, 1.0), (104e3, 1.0), (120e3, 1.6)] {
+            let loads = [load(98e3, 1.0, 0.98, 0.3), load(rate, 1.0, busy_cores, 0.0)];
+            assert_eq!(settle(&mut Judge::new(2), 1, loads, 400).0, 1, "{rate}");
+            assert_eq!(settle(&mut Judge::new(2), 2, loads, 400).0, 1, "{rate}");
+        }
+    }
+
+    #[test]
+    fn what_workers_cost_counts_on_a_full_machine() {
+        let one = load(98e3, 1.0, 0.98, 0.3);
+        let twice = |idle_cores| load(130e3, 1.0, 1.9, idle_cores);
+        assert!(twice(5.0).is_worth_it(&one, 2.0), "nobody else wants the processors");
+        assert!(!twice(0.1).is_worth_it(&one, 2.0));
+    }
+
+    #[test]
+    fn of_many_workers_one_more_need_not_bring_much() {
+        let (seven, eight) = (load(700e3, 1.0, 7.0, 5.0), load(720e3, 1.0, 8.0, 4.0));
+        assert!(eight.is_worth_it(&seven, 8.0 / 7.0));
+        assert!(!load(705e3, 1.0, 8.0, 4.0).is_worth_it(&seven, 8.0 / 7.0));
     }
 
     #[test]
@@ -369,7 +444,7 @@ mod tests {
         let crowded = |load: Load| Load { crowd: 0.9, ..load };
         let loads = [load(98e3, 1.0, 0.98, 0.3), load(71e3, 1.0, 1.5, 0.1)].map(crowded);
         assert_eq!(settle(&mut Judge::new(2), 1, loads, 1000), (1, 0), "a second one is never tried");
-        assert_eq!(settle(&mut Judge::new(2), 2, loads, 4), (1, 0));
+        assert_eq!(settle(&mut Judge::new(2), 2, loads, 10), (1, 3));
     }
 
     #[test]

@@ -358,6 +358,12 @@ impl Batch {
         self.rows.put_cf(db.family(family), row, value);
     }
 
+    /// Sets a row that is there: the filter of rows has it.
+    pub fn replace(&mut self, db: &Db, family: Family, row: &[u8], value: &[u8]) {
+        debug_assert!(!db.row_filter.lacks(family, row), "{family:?}: {row:?} was never put");
+        self.rows.put_cf(db.family(family), row, value);
+    }
+
     /// Removes a row.
     pub fn delete(&mut self, db: &Db, family: Family, row: &[u8]) {
         self.rows.delete_cf(db.family(family), row);

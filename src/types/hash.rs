@@ -213,8 +213,12 @@ fn set_rows<'a>(
     let mut added = 0;
     for (field, value) in pairs {
         let row = spread.place.field_row(txn.keyspace().seed(), field);
-        added += u64::from(txn.element(Family::Hash, &row)?.is_none());
-        txn.put_element(key, Family::Hash, &row, value)?;
+        if txn.element(Family::Hash, &row)?.is_some() {
+            txn.replace_element(key, Family::Hash, &row, value)?;
+        } else {
+            txn.insert_element(key, Family::Hash, &row, value)?;
+            added += 1;
+        }
     }
     let count = spread.count + added;
     let head = head.counting(txn, count);

@@ -242,7 +242,7 @@ fn add_rows<'a>(
         }
         form = form.grown(tuning, member, count, || longest);
         longest = longest.max(member.len());
-        txn.put_element(key, Family::Set, &row, b"")?;
+        txn.insert_element(key, Family::Set, &row, b"")?;
         count += 1;
     }
     if count > spread.count || stored.is_some_and(|stored| Form::of(stored) != form) {

@@ -53,7 +53,7 @@ impl Rows {
     /// Writes a member that is not there yet.
     pub fn put(&mut self, txn: &mut Txn<'_>, key: &Key, score: f64, member: &[u8]) -> Outcome {
         let by_member = self.place.field_row(txn.keyspace().seed(), member);
-        txn.put_element(key, Family::Member, &by_member, &encode_score(score))?;
+        txn.insert_element(key, Family::Member, &by_member, &encode_score(score))?;
         self.put_score_row(txn, key, score, member)?;
         self.count += 1;
         Ok(())
@@ -70,7 +70,7 @@ impl Rows {
     /// Gives a member another score.
     pub fn change(&mut self, txn: &mut Txn<'_>, key: &Key, old: f64, new: f64, member: &[u8]) -> Outcome {
         let by_member = self.place.field_row(txn.keyspace().seed(), member);
-        txn.put_element(key, Family::Member, &by_member, &encode_score(new))?;
+        txn.replace_element(key, Family::Member, &by_member, &encode_score(new))?;
         // The new row first: if it is the outermost one, there is nothing to look for when the old one goes.
         self.put_score_row(txn, key, new, member)?;
         self.delete_score_row(txn, key, old, member)
