@@ -18,6 +18,7 @@ use crate::types::pick::Picks;
 pub const COMMANDS: &[Command] = &family([
     Command::new("hdel", hdel)
         .arity(-3)
+        .element(2)
         .flags(&[Write, Fast])
         .keys(&[KeySpec::rw(1).delete()])
         .group(Group::Hash)
@@ -27,6 +28,7 @@ pub const COMMANDS: &[Command] = &family([
         .syntax("key@0 field..."),
     Command::new("hexists", hexists)
         .arity(3)
+        .element(2)
         .flags(&[ReadOnly, Fast])
         .keys(&[KeySpec::ro(1)])
         .group(Group::Hash)
@@ -35,6 +37,7 @@ pub const COMMANDS: &[Command] = &family([
         .syntax("key@0 field"),
     Command::new("hget", hget)
         .arity(3)
+        .element(2)
         .flags(&[ReadOnly, Fast])
         .keys(&[KeySpec::ro(1).access()])
         .group(Group::Hash)
@@ -62,6 +65,7 @@ pub const COMMANDS: &[Command] = &family([
         .syntax("key@0 FIELDS fields(numfields:int field...)"),
     Command::new("hincrby", hincrby)
         .arity(4)
+        .element(2)
         .flags(&[Write, DenyOom, Fast])
         .keys(&[KeySpec::rw(1).access().update()])
         .group(Group::Hash)
@@ -70,6 +74,7 @@ pub const COMMANDS: &[Command] = &family([
         .syntax("key@0 field increment:int"),
     Command::new("hincrbyfloat", hincrbyfloat)
         .arity(4)
+        .element(2)
         .flags(&[Write, DenyOom, Fast])
         .keys(&[KeySpec::rw(1).access().update()])
         .group(Group::Hash)
@@ -135,6 +140,7 @@ pub const COMMANDS: &[Command] = &family([
         .syntax("key@0 cursor:int [MATCH pattern:pattern] [COUNT count:int] [NOVALUES]"),
     Command::new("hset", hset)
         .arity(-4)
+        .element(2)
         .flags(&[Write, DenyOom, Fast])
         .keys(&[KeySpec::rw(1).update()])
         .group(Group::Hash)
@@ -144,6 +150,7 @@ pub const COMMANDS: &[Command] = &family([
         .syntax("key@0 data(field value)..."),
     Command::new("hsetnx", hsetnx)
         .arity(4)
+        .element(2)
         .flags(&[Write, DenyOom, Fast])
         .keys(&[KeySpec::rw(1).insert()])
         .group(Group::Hash)
@@ -152,6 +159,7 @@ pub const COMMANDS: &[Command] = &family([
         .syntax("key@0 field value"),
     Command::new("hstrlen", hstrlen)
         .arity(3)
+        .element(2)
         .flags(&[ReadOnly, Fast])
         .keys(&[KeySpec::ro(1)])
         .group(Group::Hash)

@@ -18,6 +18,7 @@ use crate::types::set::{self, Operation};
 pub const COMMANDS: &[Command] = &family([
     Command::new("sadd", sadd)
         .arity(-3)
+        .element(2)
         .flags(&[Write, DenyOom, Fast])
         .keys(&[KeySpec::rw(1).insert()])
         .group(Group::Set)
@@ -82,6 +83,7 @@ pub const COMMANDS: &[Command] = &family([
         .syntax("destination@0 key@1..."),
     Command::new("sismember", sismember)
         .arity(3)
+        .element(2)
         .flags(&[ReadOnly, Fast])
         .keys(&[KeySpec::ro(1)])
         .group(Group::Set)
@@ -137,6 +139,7 @@ pub const COMMANDS: &[Command] = &family([
         .syntax("key@0 [count:int^2.6.0]"),
     Command::new("srem", srem)
         .arity(-3)
+        .element(2)
         .flags(&[Write, Fast])
         .keys(&[KeySpec::rw(1).delete()])
         .group(Group::Set)

@@ -56,6 +56,7 @@ pub const COMMANDS: &[Command] = &family([
         .syntax("key@0... timeout:double"),
     Command::new("zadd", zadd)
         .arity(-4)
+        .element(-1)
         .flags(&[Write, DenyOom, Fast])
         .keys(&[KeySpec::rw(1).update()])
         .group(Group::SortedSet)
@@ -103,6 +104,7 @@ pub const COMMANDS: &[Command] = &family([
         .syntax("destination@0 numkeys:int key@1..."),
     Command::new("zincrby", zincrby)
         .arity(4)
+        .element(-1)
         .flags(&[Write, DenyOom, Fast])
         .keys(&[KeySpec::rw(1).access().update()])
         .group(Group::SortedSet)
@@ -241,6 +243,7 @@ pub const COMMANDS: &[Command] = &family([
         .syntax("dst@0 src@1 min max [sortby<BYSCORE | BYLEX>] [REV] [LIMIT limit(offset:int count:int)]"),
     Command::new("zrank", zrank)
         .arity(-3)
+        .element(2)
         .flags(&[ReadOnly, Fast])
         .keys(&[KeySpec::ro(1).access()])
         .group(Group::SortedSet)
@@ -250,6 +253,7 @@ pub const COMMANDS: &[Command] = &family([
         .syntax("key@0 member [WITHSCORE]"),
     Command::new("zrem", zrem)
         .arity(-3)
+        .element(2)
         .flags(&[Write, Fast])
         .keys(&[KeySpec::rw(1).delete()])
         .group(Group::SortedSet)
@@ -316,6 +320,7 @@ pub const COMMANDS: &[Command] = &family([
         .deprecated("6.2.0", "`ZRANGE` with the `REV` and `BYSCORE` arguments"),
     Command::new("zrevrank", zrevrank)
         .arity(-3)
+        .element(2)
         .flags(&[ReadOnly, Fast])
         .keys(&[KeySpec::ro(1).access()])
         .group(Group::SortedSet)
@@ -335,6 +340,7 @@ pub const COMMANDS: &[Command] = &family([
         .syntax("key@0 cursor:int [MATCH pattern:pattern] [COUNT count:int]"),
     Command::new("zscore", zscore)
         .arity(3)
+        .element(2)
         .flags(&[ReadOnly, Fast])
         .keys(&[KeySpec::ro(1).access()])
         .group(Group::SortedSet)

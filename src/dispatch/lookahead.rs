@@ -1,4 +1,4 @@
-//! Looks at the requests of a pipeline that come next, for their keys (`keyspace::foresight`).
+//! Looks at the requests of a pipeline that come next, for their keys and elements (`keyspace::foresight`).
 //!
 //! It only looks: what it decodes is decoded again when its turn comes, and a request it does not understand ends the look.
 
@@ -6,7 +6,7 @@ use super::node::Node;
 use super::spec::Flag;
 use crate::encoding::row::Position;
 use crate::keyspace::Foresight;
-use crate::resp::{Decoded, Decoder, Limits};
+use crate::resp::{Args, Decoded, Decoder, Limits};
 use crate::session::Session;
 
 /// Requests looked at in one go.
@@ -42,10 +42,40 @@ impl Lookahead {
                     break;
                 }
                 let name = args.at(key.index as usize);
-                self.foresight.add(keyspace, namespace, Position::of_key(keyspace.seed(), name), name);
+                let position = Position::of_key(keyspace.seed(), name);
+                match element(entry.spec.element, args) {
+                    Some(element) => {
+                        self.foresight.add_element(keyspace, namespace, position, name, element);
+                    }
+                    None => self.foresight.add(keyspace, namespace, position, name),
+                }
             }
         }
         self.foresight.fetch(keyspace);
         requests
+    }
+}
+
+/// The element that a command names in this argument (`Spec::element`).
+fn element<'a>(argument: i32, args: Args<'a>) -> Option<&'a [u8]> {
+    match usize::try_from(argument) {
+        Ok(0) => None,
+        Ok(index) => args.get(index),
+        Err(_) => args.get(args.len().checked_sub(argument.unsigned_abs() as usize)?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resp::OwnedArgs;
+
+    #[test]
+    fn an_element_is_found_from_either_end() {
+        let args = OwnedArgs::from_slices(&[b"ZADD", b"key", b"1", b"member"]);
+        let named = |argument| element(argument, args.args());
+        assert_eq!(named(2), Some(&b"1"[..]));
+        assert_eq!(named(-1), Some(&b"member"[..]));
+        assert_eq!([0, 4, -5].map(named), [None; 3]);
     }
 }

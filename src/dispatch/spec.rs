@@ -281,6 +281,8 @@ pub struct Spec<H: 'static> {
     pub keys: &'static [KeySpec],
     /// Finds the keys where the key specs cannot, or not exactly.
     pub find_keys: Option<FindKeys>,
+    /// The argument that names an element it looks up, for who looks ahead; negative: counted from the end. 0: none.
+    pub element: i32,
     /// Section of the documentation.
     pub group: Group,
     /// Set by [`Spec::acl`]; otherwise the categories follow from the group.
@@ -331,6 +333,7 @@ impl<H: 'static> Spec<H> {
             flags: Flags::of(&[]),
             keys: &[],
             find_keys: None,
+            element: 0,
             group: Group::Generic,
             acl: None,
             tips: &[],
@@ -379,6 +382,12 @@ impl<H: 'static> Spec<H> {
     /// ACL categories other than those the group and the flags imply; replaces the group's.
     pub const fn acl(mut self, categories: &[Category]) -> Self {
         self.acl = Some(Categories::of(categories));
+        self
+    }
+
+    /// The argument that names an element it looks up: a field, a member; negative: counted from the end.
+    pub const fn element(mut self, argument: i32) -> Self {
+        self.element = argument;
         self
     }
 
