@@ -100,7 +100,7 @@ impl Lookup {
 }
 
 /// A key whose slot is on its way from memory.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Foreseen {
     hash: u64,
 }

@@ -2,8 +2,8 @@
 //!
 //! A hit in a large hot tier waits for main memory: for the key's stripe, for its slot in the table, for the row. Where the
 //! keys of several commands are known beforehand, all their stripes and slots are asked for first, then all rows; the
-//! waits go by together. Where an element of a key lies stands in the key's head, so elements of a key that comes several times are asked for after
-//! that. Nothing is decided by it: what was foreseen wrongly has cost a few instructions.
+//! waits go by together. Where an element of a key lies stands in the key's head, so elements are asked for where a key comes
+//! several times. Nothing is decided by it: what was foreseen wrongly has cost a few instructions.
 
 use super::stripes::StripeId;
 use super::{Keyspace, hot_name};
@@ -12,18 +12,23 @@ use crate::encoding::head::{Body, DataType, Head};
 use crate::encoding::row::{Namespace, Place, Position, RowKey, head_row};
 use crate::hot::{Foreseen, Lookup};
 use smallvec::SmallVec;
+use std::cell::OnceCell;
 
 /// Keys foreseen at a time, at most.
 pub const FORESEEN_MAX: usize = 32;
 
-/// Keys whose slots are on their way, and elements of them.
+/// Keys and elements whose slots are on their way.
 #[derive(Default)]
 pub struct Foresight {
     slots: SmallVec<[Foreseen; FORESEEN_MAX]>,
-    /// The head row of the last key that came with an element.
-    last: Option<RowKey>,
-    /// Elements, each with the head row of its key. No more than there are keys.
-    elements: Vec<(RowKey, RowKey)>,
+    last: Option<LastKey>,
+}
+
+/// The last key that came with an element.
+struct LastKey {
+    head: RowKey,
+    /// Where its elements lie, if they lie apart; looked up when it comes again.
+    place: OnceCell<Option<(Family, Place)>>,
 }
 
 impl Foresight {
@@ -42,8 +47,8 @@ impl Foresight {
         self.slots.push(keyspace.hot.foresee(hot_name(Family::Keys, row)));
     }
 
-    /// The same for a key and one of its elements, a field or a member. Only where a key comes again are its elements looked for: of keys that
-    /// are all different most are small, with their elements in the head, and waiting for each head would cost more than it brings.
+    /// The same for a key and one of its elements, a field or a member. Only where the same key comes again are its elements asked for: of keys
+    /// that are all different most are small, with their elements in the head, and waiting for each head would cost more than it brings.
     pub fn add_element(
         &mut self,
         keyspace: &Keyspace,
@@ -53,11 +58,15 @@ impl Foresight {
         element: &[u8],
     ) {
         let head = head_row(namespace, position, name);
-        self.add_head(keyspace, position, &head);
-        match &self.last {
-            Some(last) if *last == head => self.elements.push((head, RowKey::from_slice(element))),
-            _ => self.last = Some(head),
+        if let Some(last) = self.last.as_ref().filter(|last| last.head == head) {
+            if let Some((family, place)) = last.place.get_or_init(|| place_of_elements(keyspace, &head)) {
+                let row = place.field_row(keyspace.seed(), element);
+                self.slots.push(keyspace.hot.foresee(hot_name(*family, &row)));
+            }
+            return;
         }
+        self.add_head(keyspace, position, &head);
+        self.last = Some(LastKey { head, place: OnceCell::new() });
     }
 
     /// Asks for the rows of all keys and elements added, and begins anew.
@@ -66,22 +75,6 @@ impl Foresight {
             keyspace.hot.fetch(slot);
         }
         self.last = None;
-        let mut last: Option<(RowKey, Option<(Family, Place)>)> = None;
-        for (head, element) in self.elements.drain(..) {
-            let place = match &last {
-                Some((row, place)) if *row == head => *place,
-                _ => {
-                    let place = place_of_elements(keyspace, &head);
-                    last.insert((head, place)).1
-                }
-            };
-            let Some((family, place)) = place else { continue };
-            let row = place.field_row(keyspace.seed(), &element);
-            self.slots.push(keyspace.hot.foresee(hot_name(family, &row)));
-        }
-        for slot in self.slots.drain(..) {
-            keyspace.hot.fetch(slot);
-        }
     }
 }
 
@@ -136,19 +129,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_foreseen_leaves_no_trace() {
-        let (bed, _) = filled();
-        let before = bed.keyspace.hot().stats();
+    fn a_key_that_comes_again_has_its_elements_asked_for_and_leaves_no_trace() {
+        let (bed, place) = filled();
+        let (keyspace, before) = (&bed.keyspace, bed.keyspace.hot().stats());
         let mut foresight = Foresight::default();
-        for name in [&b"hash"[..], b"hash", b"string", b"none"] {
-            let position = Position::of_key(bed.keyspace.seed(), name);
-            let namespace = bed.keyspace.namespace(0).unwrap();
-            foresight.add_element(&bed.keyspace, namespace, position, name, b"field");
+        for name in [&b"hash"[..], b"hash", b"string", b"string", b"hash"] {
+            let position = Position::of_key(keyspace.seed(), name);
+            let namespace = keyspace.namespace(0).unwrap();
+            foresight.add_element(keyspace, namespace, position, name, b"field");
         }
-        assert_eq!((foresight.slots.len(), foresight.elements.len()), (4, 1), "the hash came twice");
-        foresight.fetch(&bed.keyspace);
-        assert_eq!((foresight.slots.len(), foresight.elements.len()), (0, 0), "it begins anew");
-        assert_eq!(foresight.last, None);
-        assert_eq!(bed.keyspace.hot().stats(), before);
+        let head = |name: &[u8]| {
+            let row = bed.run(|txn| Ok(RowKey::from_slice(txn.key(0, name).row())));
+            keyspace.hot.foresee(hot_name(Family::Keys, &row))
+        };
+        let row = place.field_row(keyspace.seed(), b"field");
+        let field = keyspace.hot.foresee(hot_name(Family::Hash, &row));
+        assert_eq!(foresight.slots[..], [head(b"hash"), field, head(b"string"), head(b"hash")]);
+        foresight.fetch(keyspace);
+        assert!(foresight.slots.is_empty() && foresight.last.is_none(), "it begins anew");
+        assert_eq!(keyspace.hot().stats(), before);
     }
 }

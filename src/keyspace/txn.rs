@@ -77,6 +77,7 @@ pub struct Key {
 
 impl Clone for Key {
     fn clone(&self) -> Key {
+        // In one piece: a `SmallVec` clones itself byte by byte.
         Key { row: RowKey::from_slice(&self.row), ..*self }
     }
 }
