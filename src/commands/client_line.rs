@@ -1,8 +1,8 @@
 //! One connection as CLIENT LIST and CLIENT INFO show it: Redis' fields, in Redis' order.
 //!
 //! What we do not have is told as what Redis tells of it when it is not in use: no redirection (`redir`), no I/O thread. The
-//! reply list (`oll omem`) is what waits to be sent unasked. Buffers grow and shrink with what is in them, so nothing of them is
-//! free (`qbuf-free`), and the fixed reply buffer (`rbs rbp`) does not exist: what waits to be sent is `obl`.
+//! reply list (`oll omem`) is what waits to be sent unasked. The query buffer (`qbuf qbuf-free`) is shown as the last burst has left it, and the
+//! fixed reply buffer (`rbs rbp`) does not exist: what waits to be sent is `obl`.
 
 use crate::pubsub::Kind;
 use crate::session::{BROADCASTS, ClientInfo, ClientKind, TRACKS};
@@ -35,7 +35,9 @@ pub(super) fn write_line(out: &mut Vec<u8>, client: &ClientInfo, now_ms: u64, ru
         [Kind::Channel, Kind::Pattern, Kind::Shard].map(|kind| client.subscriptions(kind));
     let _ = write!(out, " db={} sub={sub} psub={psub} ssub={ssub}", client.database.load(Relaxed));
     let _ = write!(out, " multi={queued} watch={}", client.watched.load(Relaxed));
-    let _ = write!(out, " qbuf={} qbuf-free=0", client.query_bytes.load(Relaxed));
+    let unread = client.unread_bytes.load(Relaxed);
+    let free = client.query_bytes.load(Relaxed).saturating_sub(unread);
+    let _ = write!(out, " qbuf={unread} qbuf-free={free}");
     let _ = write!(out, " argv-mem={argument_bytes} multi-mem={}", client.queued_bytes.load(Relaxed));
     let (messages, bytes) = client.outbox().map_or((0, 0), |outbox| (outbox.len(), outbox.bytes()));
     let obl = client.output_bytes.load(Relaxed);

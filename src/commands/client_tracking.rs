@@ -105,10 +105,11 @@ fn enabled(old: Option<&Options>, asked: Asked) -> Outcome<Options> {
     let mut prefixes = old.map(|old| old.prefixes.clone()).unwrap_or_default();
     if asked.broadcasts {
         check_prefixes(&prefixes, &asked.prefixes)?;
-        prefixes.extend(asked.prefixes);
-        if prefixes.is_empty() {
-            prefixes.push(Box::default());
+        let all = Box::default();
+        if asked.prefixes.is_empty() && !prefixes.contains(&all) {
+            prefixes.push(all);
         }
+        prefixes.extend(asked.prefixes);
         prefixes.sort();
     }
     let redirect = u64::try_from(asked.redirect).unwrap_or(0);

@@ -81,6 +81,7 @@ fn memory_help(_: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
 fn memory_usage(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let samples = samples(call.args.skip(3))?;
     call.txn.set_quiet(true);
+    call.txn.set_counting(false);
     call.txn.mute(Events::KEY_MISS);
     let key = call.key(2);
     match call.txn.load(&key)? {

@@ -162,10 +162,10 @@ impl<'h, 'c> CommandHost<'h, 'c> {
         if flags.has(NoScript) {
             return Some("ERR This Redis command is not allowed from script".to_owned());
         }
+        if self.is_read_only && (flags.has(Flag::Write) || flags.has(Flag::MayReplicate)) {
+            return Some("ERR Write commands are not allowed from read-only scripts.".to_owned());
+        }
         if flags.has(Flag::Write) {
-            if self.is_read_only {
-                return Some("ERR Write commands are not allowed from read-only scripts.".to_owned());
-            }
             return self.call.node.keyspace.store().failure().map(|reason| misconf_text(&reason));
         }
         None

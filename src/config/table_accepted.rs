@@ -277,7 +277,7 @@ pub const ACCEPTED: &[Directive] = &[
     // Users, scripts, modules.
     signed("busy-reply-threshold", 5000, 0, MAX)
         .or(&["lua-time-limit"])
-        .ignored("there are no scripts yet")
+        .ignored("a long script runs beside all others, and nobody is told BUSY")
         .doc("Milliseconds after which a script counts as busy."),
     checked_text("aclfile", "", read_aclfile)
         .at_start()
@@ -294,7 +294,7 @@ pub const ACCEPTED: &[Directive] = &[
     yes_no("lua-enable-deprecated-api", false)
         .at_start()
         .unlisted()
-        .ignored("there are no scripts yet")
+        .ignored("scripts have none of them")
         .doc("Whether scripts have old functions."),
     choice("propagation-error-behavior", &["ignore", "panic", "panic-on-replicas"], 0)
         .ignored(NO_REPLICATION)

@@ -217,6 +217,8 @@ impl Group {
             if self.scratch.has_notes() {
                 keyspace.tell_events(&mut self.scratch);
             }
+            let (hits, misses) = self.scratch.take_lookups();
+            keyspace.figures().count_lookups(hits, misses);
             self.close(keyspace);
         }
     }

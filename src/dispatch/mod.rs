@@ -70,8 +70,11 @@ impl<'c> Call<'c> {
 
     /// Remembers which keys a client that caches is about to read, before their values are looked at.
     pub fn remember_keys(&self, spec: &Command) {
-        if self.session.tracking.is_none()
-            || !self.session.remembers()
+        if self.session.tracking.is_none() {
+            return;
+        }
+        let has_chosen = self.effects.iter().any(|effect| matches!(effect, Effect::ChooseCaching));
+        if !self.session.remembers(has_chosen)
             || !spec.flags.has(Flag::ReadOnly)
             || self.txn.mode() == Mode::Dry
         {

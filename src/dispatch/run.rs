@@ -344,6 +344,8 @@ pub fn attempt(
             if tells {
                 node.monitors.show(line_of(node, request));
                 (ran.sequence, ran.epoch) = (sequence, epoch);
+                let (hits, misses) = bench.scratch.take_lookups();
+                keyspace.figures().count_lookups(hits, misses);
             }
             Ok(ran)
         }

@@ -70,6 +70,11 @@ impl RunningScripts {
         found
     }
 
+    /// Ends whatever runs.
+    pub fn kill_all(&self) {
+        self.all.lock().iter().for_each(|running| running.killed.store(true, Ordering::Relaxed));
+    }
+
     /// The function that has run for longest.
     pub fn oldest_function(&self) -> Option<RunningFunction> {
         let all = self.all.lock();

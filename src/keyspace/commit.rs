@@ -82,6 +82,9 @@ impl Txn<'_> {
         self.report_lookups();
         if self.scratch.overlay.is_empty() && self.remapped.is_empty() && self.changed_libraries.is_none() {
             self.tell_notes(self.scratch.sequence);
+            if self.has_flushed_nothing {
+                self.tell_caches_of_all(self.scratch.sequence);
+            }
             return Ok(Committed { sequence: self.scratch.sequence, changed: 0 });
         }
         let mut batch = Batch::default();
@@ -313,8 +316,18 @@ impl Txn<'_> {
             scratch.states.iter().filter(|state| state.changed_by != 0 || is_removed(state.key.row()));
         let mut keys = changed.map(|state| state.key.name());
         listener.changed(&mut keys, told);
-        if is_remapped {
+        if is_remapped || self.has_flushed_nothing {
             listener.all_changed(told);
+        }
+    }
+
+    fn tell_caches_of_all(&self, sequence: u64) {
+        if let Some(listener) = self.keyspace.telling.listener_of_changes() {
+            listener.all_changed(Told {
+                sequence,
+                epoch: self.keyspace.store.epoch(),
+                author: self.scratch.author,
+            });
         }
     }
 

@@ -102,6 +102,7 @@ impl Txn<'_> {
         self.require_alone()?;
         let old = Arc::clone(self.database(number)?);
         if old.keys() == 0 && self.scratch.overlay.is_empty() {
+            self.has_flushed_nothing = true;
             return Ok(());
         }
         // Writes of this run to the old namespace are void.

@@ -185,9 +185,14 @@ impl Scratch {
         (self.hits, self.misses) = to.lookups;
     }
 
-    /// The same, but for the events: of a command that has come to its end and written nothing.
+    /// The same, but for the events and the lookups: of a command that has come to its end and written nothing.
     pub fn rewind_rows(&mut self, to: &Savepoint) {
-        self.rewind(&Savepoint { notes: self.notes.len(), ..*to });
+        self.rewind(&Savepoint { notes: self.notes.len(), lookups: (self.hits, self.misses), ..*to });
+    }
+
+    /// Keys that were looked up and were there, and that were not, since this was last asked.
+    pub fn take_lookups(&mut self) -> (u32, u32) {
+        (std::mem::take(&mut self.hits), std::mem::take(&mut self.misses))
     }
 
     /// Events are noted that no commit has told yet.

@@ -44,6 +44,8 @@ const TURN_US: u64 = 100;
 /// Its commands stay in an open group for so much longer, turn after turn: of a row that they all write the group writes one.
 const GROUP_US: u64 = 1000;
 const SEND_BYTES: usize = 128 << 10;
+/// So much of what a client is sent does not count against its output limit, as in Redis, where it is the fixed part of the buffer.
+const FREE_OUTPUT_BYTES: usize = 16 << 10;
 /// A buffer that the worker does not give back by itself.
 const HUGE_BYTES: usize = 4 << 20;
 /// An idle connection gives back buffers larger than this.
@@ -458,6 +460,10 @@ impl Connection {
                     node.stats.rejected(self.worker, entry.index);
                 }
                 self.note_error(start);
+                if self.session.multi.is_none() {
+                    // CLIENT CACHING was for this one.
+                    self.session.has_chosen = false;
+                }
                 let effects = match self.session.multi {
                     _ if entry.is_some_and(|entry| entry.name == "exec") => {
                         vec![crate::session::Effect::EndMulti]
@@ -531,7 +537,12 @@ impl Connection {
             self.note_error(start);
         }
         self.show_command(entry);
+        let resets = ran.effects.iter().any(|effect| matches!(effect, Effect::ResetStatistics));
         self.answered(start, ran);
+        if resets {
+            // It is the first of the new count.
+            self.shared.node.stats.ran(self.worker, entry.index, duration_us, false);
+        }
         let session = &mut self.session;
         if session.has_chosen && session.multi.is_none() && !entry.name.starts_with("client|") {
             session.has_chosen = false;
@@ -561,20 +572,22 @@ impl Connection {
         self.sequence = self.sequence.max(ran.sequence);
         // What is said of subscriptions is a message, and messages are always sent.
         let is_message = ran.effects.iter().any(|effect| matches!(effect, Effect::Subscriptions(_)));
+        let is_on = ran.effects.iter().any(|effect| matches!(effect, Effect::SetReplyMode(ReplyMode::On)));
+        if mode == ReplyMode::SkipNext {
+            // Used up; what the command itself says holds for the next.
+            self.session.reply_mode = ReplyMode::On;
+        }
         for effect in ran.effects {
             apply(self, effect);
         }
         if std::mem::take(&mut self.has_left) {
             self.collect_messages_before(start);
         }
-        let silent = self.session.reply_mode == ReplyMode::Off || mode == ReplyMode::SkipNext;
+        let silent = self.session.reply_mode == ReplyMode::Off || (mode == ReplyMode::SkipNext && !is_on);
         if silent && !is_message {
             self.output.truncate(start);
         } else if self.output.len() > start {
             self.replies += 1;
-        }
-        if mode == ReplyMode::SkipNext && self.session.reply_mode == ReplyMode::SkipNext {
-            self.session.reply_mode = ReplyMode::On;
         }
     }
 
@@ -621,31 +634,6 @@ impl Connection {
         self.send().await
     }
 
-    /// Waits so long with the replies (WAIT, DEBUG SLEEP), or until the client has no more to say. Requests that arrive meanwhile are
-    /// kept for later.
-    async fn hold_back(&mut self, delay: Duration) -> Ended {
-        let client = Arc::clone(&self.session.client);
-        let room = self.shared.node.config.query_buffer_bytes_max();
-        let over = tokio::time::sleep(delay);
-        tokio::pin!(over);
-        client.blocked.store(true, Ordering::Relaxed);
-        let ended = loop {
-            let may_read = self.input.len() < room;
-            tokio::select! {
-                biased;
-                () = client.ended() => break Err(io::ErrorKind::ConnectionAborted.into()),
-                () = &mut over => break Ok(()),
-                read = self.stream.read_buf(&mut self.input), if may_read => match read {
-                    Ok(0) => break Ok(()),
-                    Ok(_) => {}
-                    Err(error) => break Err(error),
-                },
-            }
-        };
-        client.blocked.store(false, Ordering::Relaxed);
-        ended
-    }
-
     /// Replies that rest on what may be lost become errors.
     fn retract(&mut self) {
         let reason = self
@@ -684,7 +672,8 @@ impl Connection {
             _ => ClientClass::Normal,
         };
         let limit = self.shared.node.config.output_limit(class);
-        if limit.hard_bytes > 0 && output.len() as u64 > limit.hard_bytes {
+        let counted = output.len().saturating_sub(FREE_OUTPUT_BYTES) as u64;
+        if limit.hard_bytes > 0 && counted > limit.hard_bytes {
             return Err(io::Error::other("output buffer limit"));
         }
         let mut sent = 0;
@@ -698,11 +687,12 @@ impl Connection {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(bytes) => sent += bytes,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let left = (output.len() - sent) as u64;
-                    client.output_bytes.store(left as usize, Ordering::Relaxed);
+                    let left = output.len() - sent;
+                    client.output_bytes.store(left, Ordering::Relaxed);
                     let waiting = client.outbox().map_or(0, |outbox| outbox.bytes() as u64);
+                    let counted = left.saturating_sub(FREE_OUTPUT_BYTES) as u64 + waiting;
                     let patience = match limit.soft_bytes {
-                        soft if soft > 0 && left + waiting > soft => Duration::from_secs(limit.soft_seconds),
+                        soft if soft > 0 && counted > soft => Duration::from_secs(limit.soft_seconds),
                         _ => Duration::MAX,
                     };
                     tokio::select! {
@@ -724,6 +714,7 @@ impl Connection {
     fn rest(&mut self) {
         let client = &self.session.client;
         client.query_bytes.store(self.input.capacity(), Ordering::Relaxed);
+        client.unread_bytes.store(self.input.len(), Ordering::Relaxed);
         if self.output.capacity() > KEEP_BYTES {
             self.output = Vec::new();
         }

@@ -225,6 +225,8 @@ impl Server {
             for client in node.clients.all() {
                 client.end();
             }
+            // Those that wait for others to end come later.
+            node.running_scripts.kill_all();
             std::thread::sleep(Duration::from_millis(1));
         }
         self.shared.sync.end();

@@ -104,6 +104,31 @@ enum Fed {
 }
 
 impl Connection {
+    /// Waits so long with the replies (WAIT, DEBUG SLEEP), or until the client has no more to say. Requests that arrive meanwhile are
+    /// kept for later.
+    pub(super) async fn hold_back(&mut self, delay: Duration) -> io::Result<()> {
+        let client = Arc::clone(&self.session.client);
+        let room = self.shared.node.config.query_buffer_bytes_max();
+        let over = tokio::time::sleep(delay);
+        tokio::pin!(over);
+        client.blocked.store(true, Ordering::Relaxed);
+        let ended = loop {
+            let may_read = self.input.len() < room;
+            tokio::select! {
+                biased;
+                () = client.ended() => break Err(io::ErrorKind::ConnectionAborted.into()),
+                () = &mut over => break Ok(()),
+                read = self.stream.read_buf(&mut self.input), if may_read => match read {
+                    Ok(0) => break Ok(()),
+                    Ok(_) => {}
+                    Err(error) => break Err(error),
+                },
+            }
+        };
+        client.blocked.store(false, Ordering::Relaxed);
+        ended
+    }
+
     /// Sees a paused command through to its reply.
     pub(super) async fn pause(
         &mut self,

@@ -1,10 +1,10 @@
 //! Which worker serves which connection: as few workers as the load needs.
 //!
 //! A worker that serves more connections has more of their commands in each turn of its loop, and so pays less for each: one
-//! write of the group, one flush of the log, one waking up. When the workers in use are busy, one more is tried, and kept if it
-//! brings more commands a second, and where the machine is full, as much as it costs; when it seems that fewer would do, that is tried. A light load is served by one. So is one in
-//! which commands meet on the same few keys: workers would wait for one another. With `workers` set to a number, all of them
-//! are in use from the start to the end.
+//! write of the group, one flush of the log, one waking up. When the workers in use are busy and the machine has room, one more is
+//! tried, and kept if it brings more commands a second, and where the machine is full, as much as it costs; when it seems that
+//! fewer would do, that is tried. A light load is served by one. So is one in which commands meet on the same few keys: workers
+//! would wait for one another. With `workers` set to a number, all of them are in use from the start to the end.
 //!
 //! The decision is taken every `PERIOD` from what the kernel says of the workers' CPU time and of the machine's idle time. A
 //! connection learns of it between two bursts, and moves then: nothing of it is under way.
@@ -20,8 +20,11 @@ pub(super) const PERIOD: Duration = Duration::from_millis(100);
 
 /// Workers are busy that have less than this part of their time left.
 const BUSY: f64 = 0.85;
-/// Less than this of a core is no room for a worker.
+/// With less than this of a core idle, the machine is full.
 const IDLE_CORES_MIN: f64 = 0.25;
+/// Where clients do not send in advance, less than this part of the machine is no room for a worker, nor need it be more than a core: what
+/// is left cannot hold a quarter more commands, and with another worker each costs more.
+const ROOM: f64 = 0.2;
 /// Commands in a burst from which on clients have it easier than the server.
 const DEEP: f64 = 4.0;
 /// One worker fewer does when it has this part of its time for the load of all.
@@ -137,7 +140,8 @@ impl super::Shared {
 
 /// Takes the decision again and again; for the main runtime.
 pub(super) async fn place(shared: std::sync::Arc<super::Shared>) {
-    let mut judge = Judge::new(shared.placement.bursts.len());
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut judge = Judge::new(shared.placement.bursts.len(), cores);
     let mut last: Option<Sample> = None;
     loop {
         // By the first sample all workers have entered.
@@ -251,6 +255,8 @@ impl Sample {
 /// The rule, and what it remembers.
 struct Judge {
     workers: usize,
+    /// Idle cores that a worker more needs.
+    room: f64,
     load: Option<Load>,
     leaning: Option<Periods>,
     trial: Option<Trial>,
@@ -292,8 +298,9 @@ struct Trial {
 }
 
 impl Judge {
-    fn new(workers: usize) -> Judge {
-        Judge { workers, load: None, leaning: None, trial: None, rest: 0, rest_next: REST, depth: 0.0 }
+    fn new(workers: usize, cores: usize) -> Judge {
+        let room = (ROOM * cores as f64).clamp(IDLE_CORES_MIN, 1.0);
+        Judge { workers, room, load: None, leaning: None, trial: None, rest: 0, rest_next: REST, depth: 0.0 }
     }
 
     /// How many workers to use after a period with so many.
@@ -327,7 +334,7 @@ impl Judge {
 
     /// How many workers might be better.
     fn wanted(&self, in_use: usize, load: &Load) -> usize {
-        let has_room = load.depth >= DEEP || load.idle_cores >= IDLE_CORES_MIN;
+        let has_room = load.depth >= DEEP || load.idle_cores >= self.room;
         let is_crowded = load.crowd >= CROWDED;
         if in_use < self.workers && has_room && !is_crowded && load.busy_cores >= BUSY * in_use as f64 {
             return (in_use + in_use.div_ceil(2)).min(self.workers);
@@ -382,35 +389,35 @@ mod tests {
     #[test]
     fn a_worker_that_brings_more_stays() {
         let loads = [load(240e3, 16.0, 0.98, 0.6), load(320e3, 16.0, 1.6, 0.1)];
-        assert_eq!(settle(&mut Judge::new(2), 1, loads, 10), (2, 7));
+        assert_eq!(settle(&mut Judge::new(2, 2), 1, loads, 10), (2, 7));
         // With a machine that is full, one is tried again and again, ever more seldom.
-        let (in_use, with_two) = settle(&mut Judge::new(2), 1, loads, 1000);
+        let (in_use, with_two) = settle(&mut Judge::new(2, 2), 1, loads, 1000);
         assert_eq!(in_use, 2);
         assert!((900..=997).contains(&with_two), "{with_two}");
     }
 
     #[test]
     fn one_that_brings_nothing_goes_and_is_tried_ever_more_seldom() {
-        let loads = [load(98e3, 1.0, 0.98, 0.3), load(71e3, 1.0, 0.95, 0.4)];
-        let (in_use, with_two) = settle(&mut Judge::new(2), 1, loads, 1000);
+        let loads = [load(98e3, 1.0, 0.98, 0.5), load(71e3, 1.0, 0.95, 0.6)];
+        let (in_use, with_two) = settle(&mut Judge::new(2, 2), 1, loads, 1000);
         assert_eq!(in_use, 1);
         assert!((3..=60).contains(&with_two), "{with_two}");
-        assert_eq!(settle(&mut Judge::new(2), 2, loads, 10), (1, 3), "nor is it kept when it is there");
+        assert_eq!(settle(&mut Judge::new(2, 2), 2, loads, 10), (1, 3), "nor is it kept when it is there");
     }
 
     #[test]
     fn what_two_do_as_well_as_one_is_left_to_one() {
         // As much as a machine differs from one second to the next, and a gain that costs more than it brings.
         for (rate, busy_cores) in [(86e3, 1.1), (98e3, 1.0), (104e3, 1.0), (120e3, 1.6)] {
-            let loads = [load(98e3, 1.0, 0.98, 0.3), load(rate, 1.0, busy_cores, 0.0)];
-            assert_eq!(settle(&mut Judge::new(2), 1, loads, 400).0, 1, "{rate}");
-            assert_eq!(settle(&mut Judge::new(2), 2, loads, 400).0, 1, "{rate}");
+            let loads = [load(98e3, 1.0, 0.98, 0.5), load(rate, 1.0, busy_cores, 0.0)];
+            assert_eq!(settle(&mut Judge::new(2, 2), 1, loads, 400).0, 1, "{rate}");
+            assert_eq!(settle(&mut Judge::new(2, 2), 2, loads, 400).0, 1, "{rate}");
         }
     }
 
     #[test]
     fn what_workers_cost_counts_on_a_full_machine() {
-        let one = load(98e3, 1.0, 0.98, 0.3);
+        let one = load(98e3, 1.0, 0.98, 0.5);
         let twice = |idle_cores| load(130e3, 1.0, 1.9, idle_cores);
         assert!(twice(5.0).is_worth_it(&one, 2.0), "nobody else wants the processors");
         assert!(!twice(0.1).is_worth_it(&one, 2.0));
@@ -425,8 +432,8 @@ mod tests {
 
     #[test]
     fn another_kind_of_load_is_tried_at_once() {
-        let mut judge = Judge::new(2);
-        let single = [load(98e3, 1.0, 0.98, 0.3), load(71e3, 1.0, 0.95, 0.4)];
+        let mut judge = Judge::new(2, 2);
+        let single = [load(98e3, 1.0, 0.98, 0.5), load(71e3, 1.0, 0.95, 0.6)];
         assert_eq!(settle(&mut judge, 1, single, 200).0, 1);
         let deep = [load(240e3, 16.0, 0.98, 0.6), load(320e3, 16.0, 1.6, 0.1)];
         assert_eq!(settle(&mut judge, 1, deep, 10).0, 2);
@@ -436,21 +443,25 @@ mod tests {
     #[test]
     fn without_room_nothing_is_tried() {
         let full = [load(90e3, 1.0, 0.99, 0.02); 2];
-        assert_eq!(settle(&mut Judge::new(2), 1, full, 100), (1, 0));
+        assert_eq!(settle(&mut Judge::new(2, 2), 1, full, 100), (1, 0));
+        // What is left of two processors could not hold a quarter more commands; of one it would be much.
+        let nearly = [load(90e3, 1.0, 0.99, 0.3), load(100e3, 1.0, 1.3, 0.0)];
+        assert_eq!(settle(&mut Judge::new(2, 2), 1, nearly, 100), (1, 0));
+        assert!(settle(&mut Judge::new(2, 1), 1, nearly, 100).1 > 0);
     }
 
     #[test]
     fn a_crowd_on_one_key_is_given_one_worker() {
         let crowded = |load: Load| Load { crowd: 0.9, ..load };
-        let loads = [load(98e3, 1.0, 0.98, 0.3), load(71e3, 1.0, 1.5, 0.1)].map(crowded);
-        assert_eq!(settle(&mut Judge::new(2), 1, loads, 1000), (1, 0), "a second one is never tried");
-        assert_eq!(settle(&mut Judge::new(2), 2, loads, 10), (1, 3));
+        let loads = [load(98e3, 1.0, 0.98, 0.5), load(71e3, 1.0, 1.5, 0.1)].map(crowded);
+        assert_eq!(settle(&mut Judge::new(2, 2), 1, loads, 1000), (1, 0), "a second one is never tried");
+        assert_eq!(settle(&mut Judge::new(2, 2), 2, loads, 10), (1, 3));
     }
 
     #[test]
     fn a_light_load_ends_on_one_worker() {
         let light = load(5e3, 1.0, 0.1, 7.0);
-        let mut judge = Judge::new(8);
+        let mut judge = Judge::new(8, 8);
         assert_eq!((0..8).fold(8, |in_use, _| judge.decide(in_use, &light)), 1);
         assert_eq!(judge.decide(1, &load(0.0, 0.0, 0.0, 8.0)), 1, "one is the least");
     }

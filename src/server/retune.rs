@@ -32,6 +32,7 @@ pub(super) fn retune(node: &Node) {
     tuning.set_stream_node_entries_max(config.stream_node_entries_max());
     tuning.set_string_bytes_max(usize::try_from(config.bulk_len_max()).unwrap_or(usize::MAX));
     keyspace.telling().set_wanted(Events::of_letters(&config.notify_keyspace_events()));
+    node.tracking.keep_limit();
     let policy = hot_policy(config);
     if keyspace.hot().policy() != policy {
         keyspace.hot().set_policy(policy);

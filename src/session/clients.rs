@@ -52,8 +52,10 @@ pub struct ClientInfo {
     pub queued_bytes: AtomicUsize,
     /// Keys it watches.
     pub watched: AtomicUsize,
-    /// Bytes of requests not yet run.
+    /// Bytes that the query buffer takes, as of the last burst's end.
     pub query_bytes: AtomicUsize,
+    /// Bytes in it: of a request that has not come whole.
+    pub unread_bytes: AtomicUsize,
     /// Bytes of replies not yet sent.
     pub output_bytes: AtomicUsize,
     /// Bytes received since it came.
@@ -248,6 +250,7 @@ impl Clients {
             queued_bytes: AtomicUsize::new(0),
             watched: AtomicUsize::new(0),
             query_bytes: AtomicUsize::new(0),
+            unread_bytes: AtomicUsize::new(0),
             output_bytes: AtomicUsize::new(0),
             received_bytes: AtomicU64::new(0),
             sent_bytes: AtomicU64::new(0),

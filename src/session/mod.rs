@@ -95,14 +95,15 @@ impl Session {
         }
     }
 
-    /// True when the keys of a command that reads are to be remembered.
-    pub fn remembers(&self) -> bool {
+    /// True when the keys of a command that reads are to be remembered. `has_chosen`: a transaction that runs has said CLIENT CACHING.
+    pub fn remembers(&self, has_chosen: bool) -> bool {
+        let has_chosen = has_chosen || self.has_chosen;
         self.tracking.as_ref().is_some_and(|tracking| {
             !tracking.broadcasts
                 && match tracking.remembers {
                     Remembers::All => true,
-                    Remembers::Chosen => self.has_chosen,
-                    Remembers::Others => !self.has_chosen,
+                    Remembers::Chosen => has_chosen,
+                    Remembers::Others => !has_chosen,
                 }
         })
     }

@@ -189,11 +189,13 @@ impl Tracking {
         if !is_new {
             return;
         }
-        let keys = self.keys.load(Ordering::Relaxed);
+        self.keep_limit();
+    }
+
+    /// Forgets keys as long as there are more than `tracking-table-max-keys`.
+    pub fn keep_limit(&self) {
         let keys_max = self.config.tracking_table_keys_max();
-        if keys_max > 0 && keys as u64 > keys_max {
-            self.forget_one();
-        }
+        while keys_max > 0 && self.keys.load(Ordering::Relaxed) as u64 > keys_max && self.forget_one() {}
     }
 
     /// Keys have changed, by this client's doing. Called under their locks.
@@ -258,8 +260,8 @@ impl Tracking {
         Some(readers)
     }
 
-    /// Makes room: some key is as good as changed.
-    fn forget_one(&self) {
+    /// Makes room: some key is as good as changed. False when there is none.
+    fn forget_one(&self) -> bool {
         let start = self.next_shard.fetch_add(1, Ordering::Relaxed);
         let clients = self.clients.read();
         for step in 0..SHARDS {
@@ -272,8 +274,9 @@ impl Tracking {
             for id in readers {
                 self.tell(&clients, id, Some(&[&key]), Rests::default());
             }
-            return;
+            return true;
         }
+        false
     }
 
     fn forget_all(&self) {

@@ -293,3 +293,45 @@ fn a_monitor_that_does_not_read_is_cut() {
     }
     assert!(sent > 40);
 }
+
+#[test]
+fn lookups_are_counted_whatever_becomes_of_the_command() {
+    let of = |server: &Server, command: &str| {
+        let mut client = server.client();
+        let figures = |client: &mut crate::client::Client| {
+            let info = client.run("INFO stats").text();
+            ["keyspace_hits:", "keyspace_misses:"].map(|name| {
+                let rest = info.split(name).nth(1).expect("the figure");
+                rest.split('\r').next().and_then(|number| number.parse::<u64>().ok()).expect("a number")
+            })
+        };
+        let before = figures(&mut client);
+        for part in command.split(" ; ") {
+            client.run(part);
+        }
+        let after = figures(&mut client);
+        [after[0] - before[0], after[1] - before[1]]
+    };
+    for server in [Server::redis(&[]), Server::tuff(&[])] {
+        let mut client = server.client();
+        for command in ["SET a 1", "SADD s x", "ZADD z 1 x", "RPUSH l a"] {
+            client.run(command);
+        }
+        let commands = [
+            ("GET a", [1, 0]),
+            ("GETEX a", [1, 0]),
+            ("GETDEL no", [0, 1]),
+            ("COPY no b", [0, 1]),
+            ("SINTERSTORE stored s no", [1, 1]),
+            ("ZRANGESTORE stored z 0 -1", [1, 0]),
+            ("MULTI ; GET a ; GET no ; EXEC", [1, 1]),
+            ("GET l", [1, 0]),
+            ("SINTERCARD 2 no l", [1, 1]),
+            ("SET a 2", [0, 0]),
+            ("MEMORY USAGE a", [0, 0]),
+        ];
+        for (command, counted) in commands {
+            assert_eq!(of(&server, command), counted, "{command}");
+        }
+    }
+}

@@ -212,3 +212,60 @@ fn a_cache_is_right_once_the_writing_has_ended() {
         }
     });
 }
+
+#[test]
+fn caching_is_chosen_within_a_transaction_and_used_up_by_what_is_refused() {
+    for server in [Server::redis(&[]), Server::tuff(&[])] {
+        let (mut reader, mut writer) = (server.client(), server.client());
+        reader.run("HELLO 3");
+        reader.ok("CLIENT TRACKING ON OPTIN");
+        reader.ok("MULTI");
+        for queued in ["GET before", "CLIENT CACHING YES", "GET one", "GET two"] {
+            reader.run(queued);
+        }
+        reader.run("EXEC");
+        reader.ok("CLIENT CACHING YES");
+        reader.run("GET");
+        reader.run("GET late");
+        for key in ["before", "late", "one", "two"] {
+            writer.ok(&format!("SET {key} 1"));
+        }
+        assert_eq!([told(&mut reader), told(&mut reader)], ["invalidate (one)", "invalidate (two)"]);
+        for _ in 0..2 {
+            // The second time there is nothing left to remove.
+            writer.ok("FLUSHALL");
+            assert_eq!(told(&mut reader), "invalidate nil");
+        }
+    }
+}
+
+#[test]
+fn broadcasts_of_all_keys_come_on_top_of_a_prefix() {
+    for server in [Server::redis(&[]), Server::tuff(&[])] {
+        let (mut reader, mut writer) = (server.client(), server.client());
+        reader.run("HELLO 3");
+        reader.ok("CLIENT TRACKING ON BCAST PREFIX a");
+        reader.ok("CLIENT TRACKING ON BCAST");
+        reader.ok("CLIENT TRACKING ON BCAST");
+        writer.ok("SET q 1");
+        assert_eq!(told(&mut reader), "invalidate (q)");
+    }
+}
+
+#[test]
+fn a_lower_limit_of_the_table_holds_at_once() {
+    for server in [Server::redis(&[]), Server::tuff(&[])] {
+        let (mut reader, mut writer) = (server.client(), server.client());
+        reader.run("HELLO 3");
+        reader.ok("CLIENT TRACKING ON");
+        for key in ["a", "b", "c"] {
+            reader.run(&format!("GET {key}"));
+        }
+        writer.ok("CONFIG SET tracking-table-max-keys 1");
+        // Redis looks at its table now and then.
+        for _ in 0..2 {
+            assert!(told(&mut reader).starts_with("invalidate ("));
+        }
+        assert!(writer.run("INFO stats").text().contains("tracking_total_keys:1\r\n"));
+    }
+}

@@ -177,7 +177,10 @@ pub(super) fn xgroup_delconsumer(call: &mut Call<'_>, reply: &mut Reply<'_>) -> 
 // ---- acknowledging and removing
 
 pub(super) fn xack(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
-    let Some((key, stream, mut open)) = load(call)? else {
+    call.txn.set_counting(true);
+    let loaded = load(call)?;
+    call.txn.set_counting(false);
+    let Some((key, stream, mut open)) = loaded else {
         reply.integer(0);
         return Ok(());
     };
