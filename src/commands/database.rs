@@ -93,6 +93,7 @@ fn check_flush_type(args: Args<'_>) -> Outcome {
 fn flushdb(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     check_flush_type(call.args)?;
     call.txn.flush_database(call.database)?;
+    call.txn.make_caches_forget();
     reply.ok();
     Ok(())
 }
@@ -105,6 +106,7 @@ fn flushall(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
             call.txn.flush_database(number)?;
         }
     }
+    call.txn.make_caches_forget();
     reply.ok();
     Ok(())
 }

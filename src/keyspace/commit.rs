@@ -82,7 +82,7 @@ impl Txn<'_> {
         self.report_lookups();
         if self.scratch.overlay.is_empty() && self.remapped.is_empty() && self.changed_libraries.is_none() {
             self.tell_notes(self.scratch.sequence);
-            if self.has_flushed_nothing {
+            if self.caches_forget {
                 self.tell_caches_of_all(self.scratch.sequence);
             }
             return Ok(Committed { sequence: self.scratch.sequence, changed: 0 });
@@ -316,7 +316,7 @@ impl Txn<'_> {
             scratch.states.iter().filter(|state| state.changed_by != 0 || is_removed(state.key.row()));
         let mut keys = changed.map(|state| state.key.name());
         listener.changed(&mut keys, told);
-        if is_remapped || self.has_flushed_nothing {
+        if is_remapped || self.caches_forget {
             listener.all_changed(told);
         }
     }

@@ -102,7 +102,6 @@ impl Txn<'_> {
         self.require_alone()?;
         let old = Arc::clone(self.database(number)?);
         if old.keys() == 0 && self.scratch.overlay.is_empty() {
-            self.has_flushed_nothing = true;
             return Ok(());
         }
         // Writes of this run to the old namespace are void.
@@ -111,6 +110,11 @@ impl Txn<'_> {
         self.flushed.push(old);
         self.remapped.push(number);
         Ok(())
+    }
+
+    /// Clients that cache are to forget everything once this commits, even if it changes nothing.
+    pub fn make_caches_forget(&mut self) {
+        self.caches_forget = true;
     }
 
     /// Exchanges two databases.

@@ -213,8 +213,8 @@ pub struct Txn<'k> {
     pub(super) changed_databases: Option<Arc<DatabaseMap>>,
     pub(super) remapped: Vec<u32>,
     pub(super) flushed: Vec<Arc<Database>>,
-    /// A database was to be emptied that is empty: nothing changes, but caches are told.
-    pub(super) has_flushed_nothing: bool,
+    /// Clients that cache are told to forget everything, whether or not something changes.
+    pub(super) caches_forget: bool,
     /// The libraries as FUNCTION LOAD and its kin have left them; the commit installs them.
     pub(super) changed_libraries: Option<Arc<Libraries>>,
     run: RunIdentity,
@@ -231,7 +231,7 @@ pub struct Remapping {
     changed_databases: Option<Arc<DatabaseMap>>,
     remapped: Vec<u32>,
     flushed: Vec<Arc<Database>>,
-    has_flushed_nothing: bool,
+    caches_forget: bool,
 }
 
 impl<'k> Txn<'k> {
@@ -257,7 +257,7 @@ impl<'k> Txn<'k> {
             changed_databases: None,
             remapped,
             flushed,
-            has_flushed_nothing: false,
+            caches_forget: false,
             changed_libraries: None,
             run,
             rng: None,
@@ -275,7 +275,7 @@ impl<'k> Txn<'k> {
         nested.changed_databases = self.changed_databases.take();
         nested.remapped = std::mem::take(&mut self.remapped);
         nested.flushed = std::mem::take(&mut self.flushed);
-        nested.has_flushed_nothing = self.has_flushed_nothing;
+        nested.caches_forget = self.caches_forget;
         nested.quiet = self.quiet;
         nested
     }
@@ -286,7 +286,7 @@ impl<'k> Txn<'k> {
             changed_databases: self.changed_databases,
             remapped: self.remapped,
             flushed: self.flushed,
-            has_flushed_nothing: self.has_flushed_nothing,
+            caches_forget: self.caches_forget,
         }
     }
 
@@ -295,7 +295,7 @@ impl<'k> Txn<'k> {
         self.changed_databases = remapping.changed_databases;
         self.remapped = remapping.remapped;
         self.flushed = remapping.flushed;
-        self.has_flushed_nothing = remapping.has_flushed_nothing;
+        self.caches_forget = remapping.caches_forget;
     }
 
     /// Makes sure that a script may use a key that it has not declared: on a worker its stripe is taken if it is free, in a run
