@@ -9,7 +9,7 @@ use crate::base::clock::Clock;
 use crate::base::glob::glob_match;
 use crate::base::number::parse_i64;
 use crate::dispatch::keyspec::KeySpec;
-use crate::dispatch::running::Kill;
+use crate::dispatch::running::{BUSY_SCRIPT, Kill};
 use crate::dispatch::spec::Flag::{
     AllowBusy, DenyOom, Gate, Loading, MayReplicate, NoMandatoryKeys, NoScript, Reaches, ReadOnly,
     SkipMonitor, Stale, Write,
@@ -422,7 +422,7 @@ fn function_stats(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     reply.bulk_str("running_script");
     match call.node.running_scripts.oldest_function() {
         None => reply.null(),
-        Some(running) => {
+        Some((running, began_us)) => {
             reply.map(3);
             reply.bulk_str("name");
             reply.bulk(&running.name);
@@ -431,7 +431,7 @@ fn function_stats(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
             reply.array(words.len());
             words.iter().for_each(|word| reply.bulk(word));
             reply.bulk_str("duration_ms");
-            let took_us = call.node.clock.mono_us().saturating_sub(running.began_us);
+            let took_us = call.node.clock.mono_us().saturating_sub(began_us);
             reply.integer((took_us / 1000).cast_signed());
         }
     }
@@ -451,9 +451,7 @@ fn function_kill(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
         Kill::Told => reply.ok(),
         Kill::Nothing => return fail("NOTBUSY No scripts in execution right now."),
         Kill::OnlyOthers => {
-            return fail(
-                "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
-            );
+            return fail(BUSY_SCRIPT);
         }
     }
     Ok(())

@@ -289,6 +289,8 @@ fn stats(node: &Node, page: &mut Page) {
     page.field("latest_fork_usec", 0);
     page.field("total_forks", 0);
     page.field("total_error_replies", node.stats.error_total());
+    page.field("client_query_buffer_limit_disconnections", read(&traffic.query_limit_closed));
+    page.field("client_output_buffer_limit_disconnections", read(&traffic.output_limit_closed));
 }
 
 fn replication(_node: &Node, page: &mut Page) {

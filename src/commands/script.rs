@@ -5,7 +5,7 @@
 use super::script_host::{CommandHost, LUA_BYTES_MAX, WordList, check_flags};
 use crate::base::number::parse_i64;
 use crate::dispatch::keyspec::KeySpec;
-use crate::dispatch::running::Kill;
+use crate::dispatch::running::{BUSY_FUNCTION, Kill};
 use crate::dispatch::spec::Flag::{
     AllowBusy, Loading, MayReplicate, NoMandatoryKeys, NoScript, Reaches, ReadOnly, SkipMonitor, Stale,
 };
@@ -212,9 +212,7 @@ fn script_kill(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
         Kill::Told => reply.ok(),
         Kill::Nothing => return fail("NOTBUSY No scripts in execution right now."),
         Kill::OnlyOthers => {
-            return fail(
-                "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.",
-            );
+            return fail(BUSY_FUNCTION);
         }
     }
     Ok(())

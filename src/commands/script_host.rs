@@ -9,7 +9,7 @@ use crate::dispatch::Call;
 use crate::dispatch::apart::{error_in, run_apart};
 use crate::dispatch::node::Node;
 use crate::dispatch::prepare::misconf_text;
-use crate::dispatch::running::{RunningFunction, RunningScript};
+use crate::dispatch::running::{Holds, RunningFunction, RunningScript};
 use crate::dispatch::spec::Flag::{self, NoScript, ReadOnly};
 use crate::encoding::row::Position;
 use crate::keyspace::{Error, Mode, Outcome, Savepoint, Stop, StripeId, fail};
@@ -115,11 +115,14 @@ impl<'h, 'c> CommandHost<'h, 'c> {
             node.running_scripts.begin_on_worker()
         } else {
             let command = call.args;
-            node.running_scripts.begin(function.map(|name| RunningFunction {
-                name: name.into(),
-                command: OwnedArgs::from_args(command),
-                began_us,
-            }))
+            let function = function
+                .map(|name| RunningFunction { name: name.into(), command: OwnedArgs::from_args(command) });
+            let holds = match call.txn.mode() {
+                Mode::Dry => Holds::Nothing,
+                Mode::Alone => Holds::Everything,
+                _ => Holds::Turn,
+            };
+            node.running_scripts.begin(function, began_us, holds)
         };
         let (before, effects_len) = (call.txn.savepoint(), call.effects.len());
         call.effects.reserve(EFFECTS_FORESEEN);
@@ -142,7 +145,7 @@ impl<'h, 'c> CommandHost<'h, 'c> {
     pub fn end(mut self, ended: script::Outcome) -> Outcome {
         WORDS.set(std::mem::take(&mut self.words));
         if self.is_killed {
-            self.call.txn.rewind(&self.before);
+            self.call.txn.rewind_failed(&self.before);
             self.call.effects.truncate(self.effects_len);
         }
         match (ended, self.stop) {

@@ -259,10 +259,7 @@ fn mget(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
 
 /// Loads a string that a command reads before it changes it: a lookup, as INFO counts them.
 fn load_to_read(txn: &mut Txn<'_>, key: &Key) -> Outcome<Option<Stored>> {
-    txn.set_counting(true);
-    let stored = string::load(txn, key);
-    txn.set_counting(false);
-    stored
+    txn.counted(|txn| string::load(txn, key))
 }
 
 fn getdel(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {

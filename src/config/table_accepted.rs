@@ -275,10 +275,6 @@ pub const ACCEPTED: &[Directive] = &[
         .ignored("SHUTDOWN waits for replicas only, and there are none")
         .doc("Seconds SHUTDOWN waits at most."),
     // Users, scripts, modules.
-    signed("busy-reply-threshold", 5000, 0, MAX)
-        .or(&["lua-time-limit"])
-        .ignored("a long script runs beside all others, and nobody is told BUSY")
-        .doc("Milliseconds after which a script counts as busy."),
     checked_text("aclfile", "", read_aclfile)
         .at_start()
         .mapped("a file is refused: what it forbids could not be forbidden")

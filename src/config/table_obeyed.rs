@@ -97,6 +97,9 @@ pub const OBEYED: &[Directive] = &[
     yes_no("latency-tracking", true).doc("Whether INFO latencystats knows the commands' percentiles."),
     list("latency-tracking-info-percentiles", "50 99 99.9", read_percentiles)
         .doc("The percentiles that INFO latencystats shows."),
+    signed("busy-reply-threshold", 5000, 0, MAX)
+        .or(&["lua-time-limit"])
+        .doc("Milliseconds after which what a script keeps from running is answered BUSY; 0: it waits."),
     signed("slowlog-log-slower-than", 10000, -1, MAX)
         .doc("Microseconds from which a command is in the slow log; -1: none is."),
     signed("slowlog-max-len", 128, 0, MAX).doc("Entries of the slow log."),

@@ -13,7 +13,7 @@ pub fn run_apart(call: &mut Call<'_>, handler: Handler, reply: &mut Reply<'_>) -
         Err(stop @ (Stop::Error(_) | Stop::Wait(_))) => stop,
         Err(stop) => return Err(stop),
     };
-    call.txn.rewind(&before);
+    call.txn.rewind_failed(&before);
     call.effects.truncate(effects_len);
     reply.truncate(reply_len);
     match stop {

@@ -152,9 +152,13 @@ impl Group {
         has_written || taken.overlaps || may_overlap
     }
 
-    /// A command has failed or cannot go on: nothing of it is left.
-    pub(super) fn take_back(&mut self, keyspace: &Keyspace, taken: &Taken, since: &Savepoint) {
-        self.scratch.rewind(since);
+    /// A command has failed or cannot go on: nothing of it is left. If it is over, what it has looked up counts.
+    pub(super) fn take_back(&mut self, keyspace: &Keyspace, taken: &Taken, since: &Savepoint, is_over: bool) {
+        if is_over {
+            self.scratch.rewind_failed(since);
+        } else {
+            self.scratch.rewind(since);
+        }
         self.scratch.take_reached();
         self.scratch.locks().give_back(keyspace.stripes(), taken);
         self.close_if_empty(keyspace);
@@ -217,8 +221,7 @@ impl Group {
             if self.scratch.has_notes() {
                 keyspace.tell_events(&mut self.scratch);
             }
-            let (hits, misses) = self.scratch.take_lookups();
-            keyspace.figures().count_lookups(hits, misses);
+            keyspace.report_lookups(&mut self.scratch);
             self.close(keyspace);
         }
     }

@@ -118,6 +118,10 @@ pub struct Traffic {
     pub received_bytes: AtomicU64,
     /// Bytes written.
     pub sent_bytes: AtomicU64,
+    /// Connections closed because more waited for their clients than `client-output-buffer-limit` allows.
+    pub output_limit_closed: AtomicU64,
+    /// Connections closed because a request was over `client-query-buffer-limit`.
+    pub query_limit_closed: AtomicU64,
     /// Bytes in all query and output buffers.
     pub buffer_bytes: AtomicUsize,
 }

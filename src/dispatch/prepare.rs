@@ -95,12 +95,15 @@ pub fn misconf_text(reason: &str) -> String {
     format!("MISCONF Errors writing to the AOF file: {reason}")
 }
 
-/// A refused EXEC ends its transaction, and says so.
 fn refusal<'n>(entry: &'n Entry, text: &str) -> Prepared<'n> {
-    let text = if entry.name == "exec" {
+    Prepared::Refuse(Some(entry), refusal_text(entry, text).into_bytes())
+}
+
+/// A refused EXEC ends its transaction, and says so.
+pub fn refusal_text(entry: &Entry, text: &str) -> String {
+    if entry.name == "exec" {
         format!("EXECABORT Transaction discarded because of: {}", text.strip_prefix("ERR ").unwrap_or(text))
     } else {
         text.to_owned()
-    };
-    Prepared::Refuse(Some(entry), text.into_bytes())
+    }
 }

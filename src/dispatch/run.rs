@@ -260,9 +260,9 @@ fn run_in_group(
         }
         Err(stop) => {
             let cold = group.scratch.take_cold();
-            group.take_back(keyspace, &taken, &since);
             // An error, too, tells what the keys are.
             let tells = matches!(stop, Stop::Error(_));
+            group.take_back(keyspace, &taken, &since, tells);
             if tells {
                 group.show(&node.monitors, line_of(node, request));
             }
@@ -319,7 +319,11 @@ pub fn attempt(
         return attempt_reaching(runner, bench, request, out);
     }
     let keyspace = &node.keyspace;
-    let Some(_inside) = keyspace.gate().enter(runner.worker + 1) else { return Err(Pause::Gate) };
+    let inside = keyspace.gate().enter(runner.worker + 1);
+    // What is allowed beside a busy script (SCRIPT KILL) looks at no data.
+    if inside.is_none() && (request.entry.spec.has_keys() || !flags.has(Flag::AllowBusy)) {
+        return Err(Pause::Gate);
+    }
     make_plan(node, request, &mut bench.plan);
     let holder = if request.waiter.is_some() { Holder::Turn } else { Holder::Worker };
     let held = keyspace.stripes().try_lock(&bench.plan, holder).map_err(Pause::Stripe)?;
@@ -340,12 +344,13 @@ pub fn attempt(
         Err(stop) => {
             // An error, too, tells what the keys are.
             let tells = matches!(stop, Stop::Error(_));
+            if tells || matches!(stop, Stop::Wait(_)) {
+                keyspace.tell_failed(&mut bench.scratch);
+            }
             let mut ran = stopped(node, request, stop, bench.scratch.take_cold(), out, start)?;
             if tells {
                 node.monitors.show(line_of(node, request));
                 (ran.sequence, ran.epoch) = (sequence, epoch);
-                let (hits, misses) = bench.scratch.take_lookups();
-                keyspace.figures().count_lookups(hits, misses);
             }
             Ok(ran)
         }
@@ -542,7 +547,12 @@ pub fn heavy(node: &Node, request: &Request<'_>, alone: bool, out: &mut Vec<u8>)
     node.keyspace.figures().count_heavy_run();
     let start = out.len();
     let epoch = node.keyspace.store().epoch();
-    match heavy_in_turn(node, request, alone, out) {
+    let mut bench = Bench::default();
+    let ended = heavy_in_turn(node, request, alone, &mut bench, out);
+    if matches!(ended, Err(HeavyEnd::Pause(_) | HeavyEnd::Stop(Stop::Error(_)))) {
+        node.keyspace.tell_failed(&mut bench.scratch);
+    }
+    match ended {
         Ok(ran) => Ok(ran),
         Err(HeavyEnd::Pause(pause)) => {
             out.truncate(start);
@@ -589,18 +599,18 @@ fn heavy_in_turn(
     node: &Node,
     request: &Request<'_>,
     alone: bool,
+    bench: &mut Bench,
     out: &mut Vec<u8>,
 ) -> Result<Ran, HeavyEnd> {
     let keyspace = &node.keyspace;
-    let mut bench = Bench::default();
     if alone || has_flag(node, request, Flag::Gate) {
-        return heavy_alone(node, request, &mut bench, out);
+        return heavy_alone(node, request, bench, out);
     }
     make_plan(node, request, &mut bench.plan);
     let start = out.len();
     bench.scratch.indexing = Indexing::Wanted;
     loop {
-        match on_db(node, |db| heavy_from_snapshots(node, db, request, &mut bench, out)) {
+        match on_db(node, |db| heavy_from_snapshots(node, db, request, bench, out)) {
             Err(HeavyEnd::Closed) => {
                 out.truncate(start);
                 drop(keyspace.gate().enter_pool());
@@ -608,7 +618,7 @@ fn heavy_in_turn(
             // Nothing but a rank index would spare it a long walk.
             Err(HeavyEnd::Stop(Stop::Heavy)) => {
                 out.truncate(start);
-                if let Some(ended) = index_in_slices(node, request, &mut bench, out) {
+                if let Some(ended) = index_in_slices(node, request, bench, out) {
                     return ended;
                 }
                 bench.scratch.indexing = Indexing::Usual;
@@ -616,7 +626,7 @@ fn heavy_in_turn(
             Err(HeavyEnd::Conflicts) => break,
             Err(HeavyEnd::Stop(Stop::Alone)) => {
                 out.truncate(start);
-                return heavy_alone(node, request, &mut bench, out);
+                return heavy_alone(node, request, bench, out);
             }
             ended => return ended,
         }
@@ -624,7 +634,7 @@ fn heavy_in_turn(
     out.truncate(start);
     keyspace.figures().count_last_resort();
     if has_flag(node, request, Flag::Reaches) {
-        return heavy_alone(node, request, &mut bench, out);
+        return heavy_alone(node, request, bench, out);
     }
     let _inside = keyspace.gate().enter_pool();
     let held = keyspace.stripes().lock(&bench.plan, heavy_holder(request));

@@ -1,5 +1,5 @@
-//! The scripts and functions that run off the workers: what SCRIPT KILL, FUNCTION KILL and FUNCTION STATS look at. (A worker ends
-//! one that takes longer than a few milliseconds by itself.) One lock over the list, held for a look.
+//! The scripts and functions that run off the workers: what SCRIPT KILL, FUNCTION KILL and FUNCTION STATS look at, and why others are
+//! answered BUSY. (A worker ends one that takes longer than a few milliseconds by itself.) One lock over the list, held for a look.
 
 use crate::resp::OwnedArgs;
 use parking_lot::Mutex;
@@ -13,12 +13,31 @@ pub struct RunningFunction {
     pub name: Box<[u8]>,
     /// The words that called it.
     pub command: OwnedArgs,
-    /// When it began, microseconds of the monotonic clock.
-    pub began_us: u64,
 }
+
+/// What a script keeps from others while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Holds {
+    /// Nothing.
+    Nothing,
+    /// One of the few turns of heavy commands.
+    Turn,
+    /// All keys: the gate is closed.
+    Everything,
+}
+
+/// What is answered while a script is in the way, in Redis' words.
+pub const BUSY_SCRIPT: &str =
+    "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
+/// While a function is.
+pub const BUSY_FUNCTION: &str =
+    "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.";
 
 struct Running {
     killed: AtomicBool,
+    /// When it began, microseconds of the monotonic clock.
+    began_us: u64,
+    holds: Holds,
     /// Nothing for a script.
     function: Option<RunningFunction>,
 }
@@ -52,9 +71,9 @@ impl RunningScripts {
         RunningScript { scripts: self, own: None }
     }
 
-    /// A script or a function begins elsewhere.
-    pub fn begin(&self, function: Option<RunningFunction>) -> RunningScript<'_> {
-        let own = Arc::new(Running { killed: AtomicBool::new(false), function });
+    /// A script or a function begins elsewhere, at `began_us` of the monotonic clock.
+    pub fn begin(&self, function: Option<RunningFunction>, began_us: u64, holds: Holds) -> RunningScript<'_> {
+        let own = Arc::new(Running { killed: AtomicBool::new(false), began_us, holds, function });
         self.all.lock().push(Arc::clone(&own));
         RunningScript { scripts: self, own: Some(own) }
     }
@@ -75,10 +94,26 @@ impl RunningScripts {
         self.all.lock().iter().for_each(|running| running.killed.store(true, Ordering::Relaxed));
     }
 
-    /// The function that has run for longest.
-    pub fn oldest_function(&self) -> Option<RunningFunction> {
+    /// The function that has run for longest, and since when.
+    pub fn oldest_function(&self) -> Option<(RunningFunction, u64)> {
         let all = self.all.lock();
-        all.iter().filter_map(|running| running.function.as_ref()).min_by_key(|run| run.began_us).cloned()
+        let functions = all.iter().filter_map(|run| Some((run.function.as_ref()?, run.began_us)));
+        functions
+            .min_by_key(|(_, began_us)| *began_us)
+            .map(|(function, began_us)| (function.clone(), began_us))
+    }
+
+    /// What to answer whoever waits for the gate (`turns` is nothing), or for one of so many turns: scripts that began before `since_us`
+    /// hold all keys, or all turns.
+    pub fn busy_text(&self, since_us: u64, turns: Option<usize>) -> Option<&'static str> {
+        let all = self.all.lock();
+        let holders = |holds| all.iter().filter(move |run| run.holds >= holds && run.began_us <= since_us);
+        let has_all = |turns| holders(Holds::Turn).count() >= turns;
+        let in_the_way = match holders(Holds::Everything).next() {
+            None if turns.is_some_and(has_all) => holders(Holds::Turn).next(),
+            holder => holder,
+        };
+        in_the_way.map(|run| if run.function.is_some() { BUSY_FUNCTION } else { BUSY_SCRIPT })
     }
 }
 
@@ -99,23 +134,41 @@ impl Drop for RunningScript<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Kill, RunningFunction, RunningScripts};
+    use super::{BUSY_FUNCTION, BUSY_SCRIPT, Holds, Kill, RunningFunction, RunningScripts};
     use crate::resp::OwnedArgs;
+
+    fn function() -> RunningFunction {
+        RunningFunction { name: (*b"f").into(), command: OwnedArgs::from_slices(&[]) }
+    }
+
+    #[test]
+    fn those_are_in_the_way_that_hold_all_keys_or_all_turns_for_too_long() {
+        let scripts = RunningScripts::default();
+        let first = scripts.begin(Some(function()), 10, Holds::Turn);
+        let _dry = scripts.begin(None, 10, Holds::Nothing);
+        assert_eq!(scripts.busy_text(99, Some(2)), None);
+        let _second = scripts.begin(None, 20, Holds::Turn);
+        assert_eq!(
+            [19, 20].map(|since_us| scripts.busy_text(since_us, Some(2))),
+            [None, Some(BUSY_FUNCTION)]
+        );
+        assert_eq!(scripts.busy_text(99, None), None);
+        drop(first);
+        assert_eq!(scripts.busy_text(99, Some(2)), None);
+        let _alone = scripts.begin(None, 30, Holds::Everything);
+        assert_eq!([29, 30].map(|since_us| scripts.busy_text(since_us, None)), [None, Some(BUSY_SCRIPT)]);
+        assert_eq!(scripts.busy_text(30, Some(9)), Some(BUSY_SCRIPT));
+    }
 
     #[test]
     fn a_kill_ends_its_own_kind_only() {
         let scripts = RunningScripts::default();
         assert_eq!(scripts.kill(true), Kill::Nothing);
-        let script = scripts.begin(None);
+        let script = scripts.begin(None, 0, Holds::Turn);
         assert_eq!(scripts.kill(true), Kill::OnlyOthers);
-        let function = |began_us| RunningFunction {
-            name: (*b"f").into(),
-            command: OwnedArgs::from_slices(&[]),
-            began_us,
-        };
-        let younger = scripts.begin(Some(function(9)));
-        let older = scripts.begin(Some(function(5)));
-        assert_eq!(scripts.oldest_function().map(|function| function.began_us), Some(5));
+        let younger = scripts.begin(Some(function()), 9, Holds::Turn);
+        let older = scripts.begin(Some(function()), 5, Holds::Turn);
+        assert_eq!(scripts.oldest_function().map(|(_, began_us)| began_us), Some(5));
         assert_eq!(scripts.kill(true), Kill::Told);
         assert_eq!([&script, &younger, &older].map(|one| one.is_killed()), [false, true, true]);
         drop((younger, older));

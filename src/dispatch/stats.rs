@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub const BUCKETS: usize = 22;
 
 /// Different error codes kept apart.
+const ERROR_CODE_BYTES_MAX: usize = 31;
 const ERROR_CODES_MAX: usize = 128;
 
 #[derive(Default)]
@@ -78,11 +79,12 @@ impl Stats {
         }
     }
 
-    /// An error was answered; `text` begins with its code.
+    /// An error was answered; `text` begins with its code. One without a code that is soon over is an `ERR`, as in Redis.
     pub fn error(&self, text: &[u8]) {
         self.error_total.fetch_add(1, Ordering::Relaxed);
-        let code = text.split(|&byte| byte == b' ').next().unwrap_or_default();
-        let code = String::from_utf8_lossy(code.get(..code.len().min(32)).unwrap_or_default()).into_owned();
+        let begin = text.get(..ERROR_CODE_BYTES_MAX).unwrap_or(text);
+        let code = begin.iter().position(|&byte| byte == b' ').map_or(b"ERR".as_slice(), |end| &text[..end]);
+        let code = String::from_utf8_lossy(code).into_owned();
         let mut errors = self.errors.lock();
         if let Some(count) = errors.get_mut(&code) {
             *count += 1;

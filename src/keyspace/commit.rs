@@ -79,12 +79,9 @@ impl Txn<'_> {
         if self.mode == Mode::Dry {
             return Err(Stop::Unavailable("a dry run tried to commit".to_owned()));
         }
-        self.report_lookups();
+        self.keyspace.report_lookups(self.scratch);
         if self.scratch.overlay.is_empty() && self.remapped.is_empty() && self.changed_libraries.is_none() {
-            self.tell_notes(self.scratch.sequence);
-            if self.caches_forget {
-                self.tell_caches_of_all(self.scratch.sequence);
-            }
+            self.tell_changes(self.scratch.sequence, false);
             return Ok(Committed { sequence: self.scratch.sequence, changed: 0 });
         }
         let mut batch = Batch::default();
@@ -318,16 +315,6 @@ impl Txn<'_> {
         listener.changed(&mut keys, told);
         if is_remapped || self.caches_forget {
             listener.all_changed(told);
-        }
-    }
-
-    fn tell_caches_of_all(&self, sequence: u64) {
-        if let Some(listener) = self.keyspace.telling.listener_of_changes() {
-            listener.all_changed(Told {
-                sequence,
-                epoch: self.keyspace.store.epoch(),
-                author: self.scratch.author,
-            });
         }
     }
 

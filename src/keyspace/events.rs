@@ -105,6 +105,15 @@ pub struct Note {
     pub key: SmallVec<[u8; 32]>,
 }
 
+impl Note {
+    /// The event of a lookup that found no key.
+    pub const MISS: &'static str = "keymiss";
+
+    pub(super) fn is_miss(&self) -> bool {
+        self.event == Note::MISS
+    }
+}
+
 /// What a commit was.
 #[derive(Debug, Clone, Copy)]
 pub struct Told {
@@ -171,6 +180,21 @@ impl Keyspace {
     /// Tells the events of runs that have written nothing (`keymiss`).
     pub fn tell_events(&self, scratch: &mut Scratch) {
         self.tell(&mut scratch.notes, scratch.sequence, scratch.author);
+    }
+
+    /// A run that wrote nothing has failed, or waits: what it has looked up counts, and what was not there is told.
+    pub fn tell_failed(&self, scratch: &mut Scratch) {
+        scratch.notes.retain(Note::is_miss);
+        self.tell_events(scratch);
+        self.report_lookups(scratch);
+    }
+
+    /// Adds what runs have looked up since the last time to the figures.
+    pub fn report_lookups(&self, scratch: &mut Scratch) {
+        let (hits, misses) = scratch.take_lookups();
+        if hits + misses > 0 {
+            self.figures.count_lookups(hits, misses);
+        }
     }
 
     /// Tells events; what they tell of is committed up to `sequence`.

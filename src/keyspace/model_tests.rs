@@ -106,7 +106,7 @@ impl Op {
             Op::TakenBack(ops) => {
                 let mark = txn.savepoint();
                 ops.iter().try_for_each(|op| op.apply(txn))?;
-                txn.rewind(&mark);
+                txn.rewind_failed(&mark);
                 Ok(())
             }
             Op::Flush(database) => txn.flush_database(*database),

@@ -18,6 +18,7 @@ use crate::encoding::Family;
 use crate::encoding::row::{Place, RowKey, head_row_hash};
 use crate::hot::RowValue;
 use hashbrown::HashTable;
+use smallvec::SmallVec;
 
 /// A key the run has touched for writing, as it was before.
 #[derive(Debug)]
@@ -188,6 +189,13 @@ impl Scratch {
     /// The same, but for the events and the lookups: of a command that has come to its end and written nothing.
     pub fn rewind_rows(&mut self, to: &Savepoint) {
         self.rewind(&Savepoint { notes: self.notes.len(), lookups: (self.hits, self.misses), ..*to });
+    }
+
+    /// The same for a command that has failed: what it has looked up counts, and what was not there is told.
+    pub fn rewind_failed(&mut self, to: &Savepoint) {
+        let missed: SmallVec<[Note; 1]> = self.notes.drain(to.notes..).filter(Note::is_miss).collect();
+        self.notes.extend(missed);
+        self.rewind_rows(to);
     }
 
     /// Keys that were looked up and were there, and that were not, since this was last asked.

@@ -16,7 +16,7 @@
 use super::Keyspace;
 use super::databases::{Database, DatabaseMap};
 use super::error::{Error, Outcome, Stop};
-use super::events::Events;
+use super::events::{Events, Note};
 use super::filling::ColdRow;
 use super::libraries::Libraries;
 use super::scratch::{Cut, KeyState, Savepoint, Scratch};
@@ -361,6 +361,19 @@ impl<'k> Txn<'k> {
         self.events = self.keyspace.telling().wanted();
     }
 
+    /// Counts the loads of `work` as lookups: a command that writes reads a key first.
+    pub fn counted<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        let before = std::mem::replace(&mut self.counting, true);
+        let done = work(self);
+        self.counting = before;
+        done
+    }
+
+    /// Counts a key that is there once more, where Redis looks twice.
+    pub fn count_found(&mut self) {
+        self.scratch.hits += u32::from(self.counting);
+    }
+
     /// Refuses to go on when a worker would have to do this much work at once (elements or rows); a worker's bound is a few
     /// thousand cheap steps.
     pub fn expect_work(&self, steps: u64) -> Outcome {
@@ -467,18 +480,11 @@ impl<'k> Txn<'k> {
                 Some(_) => self.scratch.hits += 1,
                 None => {
                     self.scratch.misses += 1;
-                    self.note(Events::KEY_MISS, "keymiss", key);
+                    self.note(Events::KEY_MISS, Note::MISS, key);
                 }
             }
         }
         live
-    }
-
-    pub(super) fn report_lookups(&self) {
-        let Scratch { hits, misses, .. } = *self.scratch;
-        if hits + misses > 0 {
-            self.keyspace.figures.count_lookups(hits, misses);
-        }
     }
 
     /// Loads a key's head, due or not.
@@ -729,9 +735,9 @@ impl<'k> Txn<'k> {
         self.scratch.savepoint()
     }
 
-    /// Takes back all writes since `to`.
-    pub fn rewind(&mut self, to: &Savepoint) {
-        self.scratch.rewind(to);
+    /// A command within the run has failed: takes back all writes since `to`. What it has looked up counts.
+    pub fn rewind_failed(&mut self, to: &Savepoint) {
+        self.scratch.rewind_failed(to);
     }
 
     /// Within EXEC: the next command begins. What each has changed is counted apart.

@@ -8,7 +8,7 @@
 
 use super::{Message, Outbox, Rests, Standing};
 use crate::base::clock::Clock;
-use crate::config::{ClientClass, Config, OutputLimit};
+use crate::config::{ClientClass, Config};
 use parking_lot::Mutex;
 use std::io::Write;
 use std::sync::Arc;
@@ -63,7 +63,7 @@ impl Monitors {
         if lines.is_empty() || self.is_empty() {
             return;
         }
-        let standing = Standing { limit: self.limit(), clock: &self.clock };
+        let standing = self.standing();
         let list = self.list.lock();
         for Line { text, unseen_by } in lines {
             let now_us = self.clock.now_us();
@@ -78,11 +78,13 @@ impl Monitors {
         }
     }
 
-    /// Monitors are ordinary clients; where those may have any amount waiting, the limit is that of subscribers: nothing grows without end.
-    fn limit(&self) -> OutputLimit {
+    /// What a monitor's outbox must keep to, as of now. Monitors are ordinary clients; where those may have any amount waiting, the limit
+    /// is that of subscribers: nothing grows without end.
+    pub fn standing(&self) -> Standing<'_> {
         let normal = self.config.output_limit(ClientClass::Normal);
         let is_limited = normal.hard_bytes > 0 || normal.soft_bytes > 0;
-        if is_limited { normal } else { self.config.output_limit(ClientClass::Pubsub) }
+        let limit = if is_limited { normal } else { self.config.output_limit(ClientClass::Pubsub) };
+        Standing { limit, clock: &self.clock }
     }
 }
 
@@ -138,6 +140,6 @@ mod tests {
         monitors.show(vec![line(&long, None)]);
         assert!(cut.load(Ordering::Relaxed) && outbox.is_empty());
         config.apply(&[("client-output-buffer-limit".to_owned(), "normal 1000 0 0".to_owned())]);
-        assert_eq!(monitors.limit().hard_bytes, 1000);
+        assert_eq!(monitors.standing().limit.hard_bytes, 1000);
     }
 }

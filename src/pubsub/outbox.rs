@@ -82,12 +82,12 @@ impl Outbox {
         })
     }
 
-    /// The connection has gone: nothing more is put in.
-    pub fn close(&self) {
+    /// The connection has gone: nothing more is put in. True if that is because the outbox was cut.
+    pub fn close(&self) -> bool {
         self.closed.store(true, Ordering::Release);
         let mut inner = self.inner.lock();
-        inner.is_cut = true;
         inner.queue = VecDeque::new();
+        std::mem::replace(&mut inner.is_cut, true)
     }
 
     /// True when the connection has gone.
@@ -197,15 +197,31 @@ impl Outbox {
         self.waiting.store(true, Ordering::Release);
         let bytes = (queued + self.taken_bytes.load(Ordering::Relaxed)) as u64;
         if is_over(bytes, inner, standing) {
-            inner.is_cut = true;
-            inner.queue = VecDeque::new();
-            self.queued_bytes.store(0, Ordering::Relaxed);
-            self.waiting.store(false, Ordering::Release);
-            tracing::warn!(client = self.id, bytes, "closed: it does not read its messages fast enough");
-            (self.hang_up)();
+            self.cut(inner, bytes);
             return None;
         }
         inner.waker.take()
+    }
+
+    /// Cuts an outbox that has held too much for too long, even if nothing more is put in.
+    pub fn keep_limit(&self, standing: &Standing<'_>) {
+        if !self.is_waiting() {
+            return;
+        }
+        let mut inner = self.inner.lock();
+        let bytes = self.bytes() as u64;
+        if !inner.is_cut && is_over(bytes, &mut inner, standing) {
+            self.cut(&mut inner, bytes);
+        }
+    }
+
+    fn cut(&self, inner: &mut Inner, bytes: u64) {
+        inner.is_cut = true;
+        inner.queue = VecDeque::new();
+        self.queued_bytes.store(0, Ordering::Relaxed);
+        self.waiting.store(false, Ordering::Release);
+        tracing::warn!(client = self.id, bytes, "closed: it does not read its messages fast enough");
+        (self.hang_up)();
     }
 
     /// True when there is something to take.

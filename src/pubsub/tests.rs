@@ -140,6 +140,20 @@ fn the_soft_limit_cuts_only_who_is_over_it_for_its_time() {
 }
 
 #[test]
+fn the_soft_limit_holds_though_nothing_more_comes() {
+    let bed = Bed::new("0 1000 10");
+    let slow = bed.outbox(1);
+    bed.pubsub.subscribe(&slow, Kind::Channel, b"c");
+    bed.publish("c", &"x".repeat(2000));
+    let cut_after = |seconds: u64| {
+        bed.clock.advance_ms(seconds * 1000);
+        slow.keep_limit(&bed.pubsub.standing());
+        (bed.cut.load(Ordering::Relaxed), slow.len())
+    };
+    assert_eq!([cut_after(9), cut_after(2), cut_after(9)], [(0, 1), (1, 0), (1, 0)]);
+}
+
+#[test]
 fn the_protocol_is_that_of_the_time_the_message_came() {
     let bed = Bed::new("0 0 0");
     let outbox = bed.outbox(1);

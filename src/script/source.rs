@@ -3,6 +3,7 @@
 //! A first line `#!lua flags=no-writes,allow-oom` says what the script may do. It is cut off before compiling, its line end
 //! stays, so that the line numbers in errors are those the author sees.
 
+use crate::base::words::split_words;
 use std::fmt;
 
 use sha1::{Digest, Sha1};
@@ -167,8 +168,10 @@ fn first_line(text: &[u8]) -> Result<(Flags, usize), Vec<u8>> {
         return Err(b"ERR Invalid script shebang".to_vec());
     };
     let error = |what: &str, word: &[u8]| Err([b"ERR ", what.as_bytes(), b": ", word].concat());
-    let mut words = text[..end].split(|b| b.is_ascii_whitespace()).filter(|word| !word.is_empty());
-    let engine = words.next().unwrap_or_default();
+    let words = split_words(&text[..end]).unwrap_or_default();
+    let [engine, words @ ..] = words.as_slice() else {
+        return Err(b"ERR Invalid engine in script shebang".to_vec());
+    };
     if engine != b"#!lua" {
         return error("Unexpected engine in script shebang", engine);
     }
@@ -213,6 +216,8 @@ mod tests {
         assert_eq!(error("#!lua"), "ERR Invalid script shebang");
         assert_eq!(error("#!\n"), "ERR Unexpected engine in script shebang: #!");
         assert_eq!(error("#!luaX\n"), "ERR Unexpected engine in script shebang: #!luaX");
+        assert_eq!(flags("#!\"lua\" 'flags=no-writes'\nreturn 1"), Ok(vec!["no-writes"]));
+        assert_eq!(error("#!lua \"flags=\n"), "ERR Invalid engine in script shebang");
         assert_eq!(error("#!lua name=x\n"), "ERR Unknown lua shebang option: name=x");
         assert_eq!(error("#!lua flags=bad\n"), "ERR Unexpected flag in script shebang: bad");
         assert_eq!(error("#!lua flags=,no-writes,\n"), "ERR Unexpected flag in script shebang: ");

@@ -454,27 +454,30 @@ impl Connection {
                 Step::Done
             }
             Prepared::Refuse(entry, text) => {
-                let start = self.output.len();
-                Reply::new(&mut self.output, self.session.proto).error_bytes(&text);
-                if let Some(entry) = entry {
-                    node.stats.rejected(self.worker, entry.index);
-                }
-                self.note_error(start);
-                if self.session.multi.is_none() {
-                    // CLIENT CACHING was for this one.
-                    self.session.has_chosen = false;
-                }
-                let effects = match self.session.multi {
-                    _ if entry.is_some_and(|entry| entry.name == "exec") => {
-                        vec![crate::session::Effect::EndMulti]
-                    }
-                    Some(_) => vec![crate::session::Effect::AbortMulti],
-                    None => Vec::new(),
-                };
-                self.answered(start, Ran { effects, failed: true, ..Ran::default() });
+                self.refuse(entry, &text);
                 Step::Done
             }
         }
+    }
+
+    /// Answers an error to what is not run at all.
+    pub(super) fn refuse(&mut self, entry: Option<&Entry>, text: &[u8]) {
+        let start = self.output.len();
+        Reply::new(&mut self.output, self.session.proto).error_bytes(text);
+        if let Some(entry) = entry {
+            self.shared.node.stats.rejected(self.worker, entry.index);
+        }
+        self.note_error(start);
+        if self.session.multi.is_none() {
+            // CLIENT CACHING was for this one.
+            self.session.has_chosen = false;
+        }
+        let effects = match self.session.multi {
+            _ if entry.is_some_and(|entry| entry.name == "exec") => vec![Effect::EndMulti],
+            Some(_) => vec![Effect::AbortMulti],
+            None => Vec::new(),
+        };
+        self.answered(start, Ran { effects, failed: true, ..Ran::default() });
     }
 
     /// Brings the group to its end that this connection has members in, if any, and their replies with it. False when the group
@@ -533,7 +536,7 @@ impl Connection {
         let commands = &self.session.client.commands;
         // Only this connection writes it.
         commands.store(commands.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        if ran.failed {
+        if ran.failed && !self.hands_on_error(&ran, start) {
             self.note_error(start);
         }
         self.show_command(entry);
@@ -547,19 +550,6 @@ impl Connection {
         if session.has_chosen && session.multi.is_none() && !entry.name.starts_with("client|") {
             session.has_chosen = false;
         }
-    }
-
-    /// What CLIENT LIST shows as the last command.
-    pub(super) fn show_command(&mut self, entry: &Entry) {
-        if self.last_command != entry.index {
-            self.last_command = entry.index;
-            self.session.client.labels.lock().command = entry.name;
-        }
-    }
-
-    fn note_error(&self, start: usize) {
-        let text = self.output.get(start + 1..).unwrap_or_default();
-        self.shared.node.stats.error(text.split(|&byte| byte == b'\r').next().unwrap_or_default());
     }
 
     /// A reply stands in `output` from `start` on.
@@ -674,7 +664,7 @@ impl Connection {
         let limit = self.shared.node.config.output_limit(class);
         let counted = output.len().saturating_sub(FREE_OUTPUT_BYTES) as u64;
         if limit.hard_bytes > 0 && counted > limit.hard_bytes {
-            return Err(io::Error::other("output buffer limit"));
+            return Err(self.over_output_limit());
         }
         let mut sent = 0;
         while sent < output.len() {
@@ -698,7 +688,7 @@ impl Connection {
                     tokio::select! {
                         ready = self.stream.writable() => ready?,
                         () = client.ended() => return Err(io::ErrorKind::ConnectionAborted.into()),
-                        () = pause_for(patience) => return Err(io::Error::other("output buffer limit")),
+                        () = pause_for(patience) => return Err(self.over_output_limit()),
                     }
                 }
                 Err(error) => return Err(error),
@@ -708,6 +698,15 @@ impl Connection {
         client.sent_bytes.fetch_add(sent as u64, Ordering::Relaxed);
         self.shared.node.traffic.sent_bytes.fetch_add(sent as u64, Ordering::Relaxed);
         Ok(())
+    }
+
+    fn over_output_limit(&self) -> io::Error {
+        self.shared.node.traffic.output_limit_closed.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(
+            client = self.session.client.id,
+            "closed: more waits for it than client-output-buffer-limit allows"
+        );
+        io::Error::other("output buffer limit")
     }
 
     /// Between two bursts: figures for CLIENT LIST, and large buffers given back.
@@ -751,6 +750,7 @@ impl Connection {
         // What MULTI has queued counts too: it has not been run yet.
         let queued_bytes = self.session.multi.as_ref().map_or(0, |multi| multi.bytes);
         if self.input.len() + queued_bytes > self.shared.node.config.query_buffer_bytes_max() {
+            self.shared.node.traffic.query_limit_closed.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(client = client.id, "closed: its query buffer is over the limit");
             return Ok(false);
         }
@@ -761,8 +761,10 @@ impl Connection {
 /// A connection is over: nothing knows of it any more.
 pub(super) fn end(shared: &Shared, session: &mut Session) {
     forget_session(shared, session);
-    if let Some(outbox) = session.client.outbox() {
-        outbox.close();
+    if let Some(outbox) = session.client.outbox()
+        && outbox.close()
+    {
+        shared.node.traffic.output_limit_closed.fetch_add(1, Ordering::Relaxed);
     }
     shared.node.clients.remove(session.client.id);
 }

@@ -13,6 +13,7 @@ const EXPIRY_PERIOD: Duration = Duration::from_millis(100);
 const GC_PERIOD: Duration = Duration::from_millis(100);
 const FILTER_PERIOD: Duration = Duration::from_millis(100);
 const LEASE_PERIOD: Duration = Duration::from_secs(5);
+const OUTPUT_PERIOD: Duration = Duration::from_secs(1);
 const REOPEN_PERIOD: Duration = Duration::from_millis(500);
 
 /// Starts all loops on the current runtime.
@@ -23,6 +24,7 @@ pub(super) fn start(shared: &Arc<Shared>) {
     tokio::spawn(lease(Arc::clone(shared)));
     tokio::spawn(repair(Arc::clone(shared)));
     tokio::spawn(sample(Arc::clone(shared)));
+    tokio::spawn(keep_output_limits(Arc::clone(shared)));
     tokio::spawn(super::governor::govern(Arc::clone(shared)));
     tokio::spawn(carry(Arc::clone(shared)));
     tokio::spawn(super::metronome::beat(Arc::clone(shared)));
@@ -88,11 +90,30 @@ async fn tend_filter(shared: Arc<Shared>) {
     }
 }
 
-/// Samples rates and memory.
+/// Samples rates and memory, and keeps what must not grow inside its limit.
 async fn sample(shared: Arc<Shared>) {
     loop {
         tokio::time::sleep(Duration::from_millis(TICK_PERIOD_MS)).await;
         crate::commands::info::tick(&shared.node);
+        while shared.node.tracking.keep_limit() {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Cuts those who have had too much waiting for too long, even if nothing more is sent to them.
+async fn keep_output_limits(shared: Arc<Shared>) {
+    loop {
+        tokio::time::sleep(OUTPUT_PERIOD).await;
+        let node = &shared.node;
+        for client in node.clients.all() {
+            let Some(outbox) = client.outbox() else { continue };
+            if client.monitors.load(Ordering::Relaxed) {
+                outbox.keep_limit(&node.monitors.standing());
+            } else {
+                outbox.keep_limit(&node.pubsub.standing());
+            }
+        }
     }
 }
 

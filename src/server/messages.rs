@@ -83,15 +83,13 @@ impl Connection {
             self.collect_messages();
             self.flush().await?;
             let Some(outbox) = self.session.client.outbox().cloned() else { return Ok(()) };
-            // What RocksDB stalled is run again before anything else is sent.
-            let large = match self.output.is_empty() {
-                true => outbox.take_if(|item| item.message.len() > COPIED_BYTES_MAX),
-                false => None,
-            };
-            let Some(item) = large else {
-                outbox.sent();
+            if !self.output.is_empty() {
+                // What RocksDB stalled is run again before anything else is sent.
                 return Ok(());
-            };
+            }
+            outbox.sent();
+            let large = outbox.take_if(|item| item.message.len() > COPIED_BYTES_MAX);
+            let Some(item) = large else { return Ok(()) };
             if let Some(first) = self.first_byte(&item) {
                 self.output.push(first);
                 self.has_retracted = false;

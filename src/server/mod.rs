@@ -229,6 +229,9 @@ impl Server {
             node.running_scripts.kill_all();
             std::thread::sleep(Duration::from_millis(1));
         }
+        if !node.clients.is_empty() {
+            tracing::warn!(connections = node.clients.len(), "stopping while connections are still at work");
+        }
         self.shared.sync.end();
         if let Some(wal) = self.wal.take()
             && wal.join().is_err()

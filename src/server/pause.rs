@@ -5,7 +5,9 @@
 use super::Shared;
 use super::connection::{Connection, pause_for};
 use super::messages::filled;
+use super::pool::{HEAVY_MAX, HeavyTurn};
 use crate::dispatch::ahead;
+use crate::dispatch::prepare::refusal_text;
 use crate::dispatch::run::{self, Pause, Ran, Request, Runner};
 use crate::dispatch::spec::Flag;
 use crate::encoding::Family;
@@ -29,6 +31,8 @@ const AHEAD_MAX: usize = 64;
 const AHEAD_BYTES_MAX: usize = 1 << 20;
 /// Rows read for a burst at once.
 const WARMED_ROWS_MAX: usize = 256;
+/// How often what waits looks whether a script is in its way.
+const BUSY_PERIOD: Duration = Duration::from_millis(50);
 /// The longest pause between two tries of a stalled write.
 const STALL_PAUSE_MAX: Duration = Duration::from_millis(50);
 
@@ -163,7 +167,11 @@ impl Connection {
                 }
                 Pause::Heavy => {
                     self.flush().await?;
-                    match self.run_heavy(&held).await {
+                    let turn = match held.unless_busy(Some(HEAVY_MAX), shared.pool.heavy_turn()).await {
+                        Ok(turn) => turn,
+                        Err(text) => return self.refuse_busy(held, text),
+                    };
+                    match self.run_heavy(&held, turn).await {
                         Ok(ran) => break Some(ran),
                         Err(pause) => pause,
                     }
@@ -209,7 +217,10 @@ impl Connection {
                     match brief {
                         Pause::Gate => {
                             figures.count_parked_run();
-                            shared.node.keyspace.gate().open().await;
+                            let opened = held.unless_busy(None, shared.node.keyspace.gate().open()).await;
+                            if let Err(text) = opened {
+                                return self.refuse_busy(held, text);
+                            }
                         }
                         Pause::Stripe(_) if held.turn.is_some() => tokio::task::yield_now().await,
                         Pause::Stripe(_) if conflicts == CONFLICTS_MAX => {
@@ -260,16 +271,28 @@ impl Connection {
         Ok((ran, start))
     }
 
-    async fn run_heavy(&mut self, held: &Held) -> Result<(Ran, usize), Pause> {
+    /// Answers what a script keeps from running.
+    fn refuse_busy(&mut self, held: Held, text: &str) -> io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let entry = &shared.node.table.entries()[held.job.command];
+        self.refuse(Some(entry), refusal_text(entry, text).as_bytes());
+        Ok(())
+    }
+
+    async fn run_heavy(&mut self, held: &Held, turn: Option<HeavyTurn>) -> Result<(Ran, usize), Pause> {
         let start = self.output.len();
         let on_pool = held.job();
         let shared = Arc::clone(&self.shared);
-        let ended = self.shared.pool.run_heavy(move || {
+        let work = move || {
             let mut out = Vec::new();
             let ran = run::heavy(&shared.node, &on_pool.request(&shared), on_pool.alone, &mut out);
             (ran, out)
-        });
-        match ended.await {
+        };
+        let ended = match turn {
+            Some(turn) => self.shared.pool.run_heavy(turn, work).await,
+            None => None,
+        };
+        match ended {
             Some((Ok(ran), out)) => {
                 if self.output.is_empty() {
                     self.output = out;
@@ -475,6 +498,32 @@ impl Held {
             self.shared.node.keyspace.waiters().withdraw(&waiter);
         }
         drop(self.turn.take());
+    }
+
+    /// Waits for the gate, or for one of so many turns; not longer than `busy-reply-threshold` if scripts hold them, but for a
+    /// waiter that was fed, which is in nobody's way. The error is what to answer.
+    async fn unless_busy<T>(
+        &self,
+        turns: Option<usize>,
+        wait: impl Future<Output = T>,
+    ) -> Result<T, &'static str> {
+        let node = &self.shared.node;
+        tokio::pin!(wait);
+        loop {
+            // 0: scripts are never in the way.
+            let threshold_us = Some(1000 * node.config.busy_reply_threshold_ms()).filter(|us| *us > 0);
+            let since_us = threshold_us.and_then(|us| node.clock.mono_us().checked_sub(us));
+            if self.waiter.is_none()
+                && let Some(text) =
+                    since_us.and_then(|since_us| node.running_scripts.busy_text(since_us, turns))
+            {
+                return Err(text);
+            }
+            tokio::select! {
+                ready = &mut wait => return Ok(ready),
+                () = tokio::time::sleep(BUSY_PERIOD) => {}
+            }
+        }
     }
 
     /// The command as it stands: with its turn, if it has one.

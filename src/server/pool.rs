@@ -4,10 +4,10 @@
 use crate::base::priority::be_nice;
 use std::sync::Arc;
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Heavy commands at the same time.
-const HEAVY_MAX: usize = 4;
+pub const HEAVY_MAX: usize = 4;
 /// How nice the threads are. A cold read is waited for by its client and uses little; so it is nearly a worker's equal.
 const NICE: i32 = 2;
 const HEAVY_NICE: i32 = 10;
@@ -19,6 +19,9 @@ pub struct Pool {
     heavy_turns: Arc<Semaphore>,
     runtimes: parking_lot::Mutex<Vec<Runtime>>,
 }
+
+/// One of the turns of heavy commands; dropped, it is the next one's.
+pub struct HeavyTurn(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
 
 fn start_threads(name: &str, threads: usize, nice: i32) -> std::io::Result<Runtime> {
     let start = move || {
@@ -59,9 +62,17 @@ impl Pool {
         self.cold.spawn_blocking(work)
     }
 
-    /// Runs a heavy command, when its turn among the heavy ones comes.
-    pub async fn run_heavy<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-        let _permit = Arc::clone(&self.heavy_turns).acquire_owned().await.ok()?;
+    /// A heavy command's turn among the heavy ones, when it comes.
+    pub async fn heavy_turn(&self) -> Option<HeavyTurn> {
+        Arc::clone(&self.heavy_turns).acquire_owned().await.ok().map(HeavyTurn)
+    }
+
+    /// Runs a heavy command, whose turn it is.
+    pub async fn run_heavy<T: Send + 'static>(
+        &self,
+        _turn: HeavyTurn,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
         self.heavy.spawn_blocking(work).await.ok()
     }
 

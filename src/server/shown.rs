@@ -1,11 +1,12 @@
-//! What others see of a connection's commands: slow ones in the slow log.
+//! What others see of a connection's commands: the last one in the list of clients, errors in the figures, slow ones in the slow log.
 
 use super::Shared;
 use super::connection::Connection;
+use crate::dispatch::run::Ran;
 use crate::dispatch::slowlog::is_slow;
 use crate::dispatch::table::Entry;
 use crate::resp::{Args, Decoded, Decoder, Limits, OwnedArgs};
-use crate::session::ClientInfo;
+use crate::session::{ClientInfo, Effect};
 use std::sync::Arc;
 
 /// Notes a slow command in the log: its whole name, its words, how long it took in microseconds.
@@ -22,6 +23,28 @@ pub(super) fn note_slow(
 }
 
 impl Connection {
+    /// What CLIENT LIST shows as the last command.
+    pub(super) fn show_command(&mut self, entry: &Entry) {
+        if self.last_command != entry.index {
+            self.last_command = entry.index;
+            self.session.client.labels.lock().command = entry.name;
+        }
+    }
+
+    /// An error that a script has from one of its commands counts once.
+    pub(super) fn hands_on_error(&self, ran: &Ran, start: usize) -> bool {
+        let text = self.output.get(start + 1..).unwrap_or_default();
+        ran.effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Ran { error: Some(error), .. } if text.starts_with(error)))
+    }
+
+    /// An error stands in the output from `start` on.
+    pub(super) fn note_error(&self, start: usize) {
+        let text = self.output.get(start + 1..).unwrap_or_default();
+        self.shared.node.stats.error(text.split(|&byte| byte == b'\r').next().unwrap_or_default());
+    }
+
     /// Notes the command that has just run, if it was slow; `request` finds its words.
     pub(super) fn note_if_slow(
         &self,

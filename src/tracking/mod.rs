@@ -29,6 +29,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 
 const SHARDS: usize = 64;
 
+/// Keys that one call may forget when the table is too full: some hundred microseconds of a worker's turn.
+const FORGOTTEN_AT_ONCE: usize = 128;
+
 /// Which reads are remembered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Remembers {
@@ -192,10 +195,16 @@ impl Tracking {
         self.keep_limit();
     }
 
-    /// Forgets keys as long as there are more than `tracking-table-max-keys`.
-    pub fn keep_limit(&self) {
+    /// Forgets some keys if there are more than `tracking-table-max-keys`. True if there are still more.
+    pub fn keep_limit(&self) -> bool {
         let keys_max = self.config.tracking_table_keys_max();
-        while keys_max > 0 && self.keys.load(Ordering::Relaxed) as u64 > keys_max && self.forget_one() {}
+        let is_over = || keys_max > 0 && self.keys.load(Ordering::Relaxed) as u64 > keys_max;
+        for _ in 0..FORGOTTEN_AT_ONCE {
+            if !is_over() || !self.forget_one() {
+                return false;
+            }
+        }
+        is_over()
     }
 
     /// Keys have changed, by this client's doing. Called under their locks.

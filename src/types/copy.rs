@@ -16,10 +16,7 @@ const STRING_STEP_BYTES: u64 = 1024;
 
 /// Copies a value with its expiry. False when there is nothing to copy, or something in the way and not `replace`.
 pub fn copy(txn: &mut Txn<'_>, from: &Key, to: &Key, replace: bool) -> Outcome<bool> {
-    txn.set_counting(true);
-    let stored = txn.load(from)?;
-    txn.set_counting(false);
-    let Some(stored) = stored else { return Ok(false) };
+    let Some(stored) = txn.counted(|txn| txn.load(from))? else { return Ok(false) };
     if !replace && txn.load(to)?.is_some() {
         return Ok(false);
     }

@@ -70,6 +70,13 @@ impl Client {
         assert!(reply.is_ok(), "{line} answered {}", reply.render());
     }
 
+    /// What a section of INFO says of one thing.
+    pub fn figure(&mut self, section: &str, name: &str) -> String {
+        let info = self.run(&format!("INFO {section}")).text();
+        let found = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        found.unwrap_or_else(|| panic!("INFO {section} has no {name}")).trim().to_owned()
+    }
+
     /// The next reply; `Closed` at the end of the connection.
     pub fn read(&mut self) -> Value {
         match self.try_read() {

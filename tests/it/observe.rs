@@ -298,12 +298,9 @@ fn a_monitor_that_does_not_read_is_cut() {
 fn lookups_are_counted_whatever_becomes_of_the_command() {
     let of = |server: &Server, command: &str| {
         let mut client = server.client();
-        let figures = |client: &mut crate::client::Client| {
-            let info = client.run("INFO stats").text();
-            ["keyspace_hits:", "keyspace_misses:"].map(|name| {
-                let rest = info.split(name).nth(1).expect("the figure");
-                rest.split('\r').next().and_then(|number| number.parse::<u64>().ok()).expect("a number")
-            })
+        let figures = |client: &mut Client| {
+            ["keyspace_hits", "keyspace_misses"]
+                .map(|name| client.figure("stats", name).parse::<u64>().unwrap())
         };
         let before = figures(&mut client);
         for part in command.split(" ; ") {
@@ -314,7 +311,9 @@ fn lookups_are_counted_whatever_becomes_of_the_command() {
     };
     for server in [Server::redis(&[]), Server::tuff(&[])] {
         let mut client = server.client();
-        for command in ["SET a 1", "SADD s x", "ZADD z 1 x", "RPUSH l a"] {
+        for command in
+            ["SET a 1", "SADD s x", "ZADD z 1 x", "RPUSH l a", "XADD x 1-1 f v", "XGROUP CREATE x g 0"]
+        {
             client.run(command);
         }
         let commands = [
@@ -325,6 +324,15 @@ fn lookups_are_counted_whatever_becomes_of_the_command() {
             ("SINTERSTORE stored s no", [1, 1]),
             ("ZRANGESTORE stored z 0 -1", [1, 0]),
             ("MULTI ; GET a ; GET no ; EXEC", [1, 1]),
+            ("MULTI ; SET b 1 ; GET a ; GET l ; SINTERCARD 2 no l ; EXEC", [3, 1]),
+            ("XREAD BLOCK 1 STREAMS no 0", [0, 2]),
+            ("XREAD STREAMS x x no 0 $ 0", [4, 2]),
+            ("XREADGROUP GROUP g c STREAMS no >", [0, 1]),
+            ("XREADGROUP GROUP g c STREAMS x >", [2, 0]),
+            ("XREADGROUP GROUP g c BLOCK 1 STREAMS x >", [2, 0]),
+            ("XCLAIM x g c 0 1-1", [1, 0]),
+            ("XAUTOCLAIM no g c 0 0", [0, 1]),
+            ("XACK x g 1-1", [1, 0]),
             ("GET l", [1, 0]),
             ("SINTERCARD 2 no l", [1, 1]),
             ("SET a 2", [0, 0]),
@@ -334,4 +342,70 @@ fn lookups_are_counted_whatever_becomes_of_the_command() {
             assert_eq!(of(&server, command), counted, "{command}");
         }
     }
+}
+
+#[test]
+fn errors_are_counted_once_by_their_code() {
+    compare(|server| {
+        let mut client = server.client();
+        let mut call = |words: &[&str]| client.call(words);
+        call(&["SET", "s", "v"]);
+        for script in [
+            "return redis.call('LPUSH', 's', 'x')",
+            "return redis.pcall('LPUSH', 's', 'x')",
+            "redis.pcall('LPUSH', 's', 'x') return redis.error_reply('MINE of my own')",
+            "return {err='NOBLANK'}",
+            "return {err='-ACODETHATISFARTOOLONGTOBEACODEATALL text'}",
+            "return redis.call('NOSUCH')",
+        ] {
+            call(&["EVAL", script, "0"]);
+        }
+        call(&["NOSUCH"]);
+        call(&["LPUSH", "s", "x"]);
+        let info = client.run("INFO errorstats").text();
+        (info, client.figure("stats", "total_error_replies"))
+    });
+}
+
+#[test]
+fn a_client_with_too_much_waiting_is_closed_and_counted() {
+    compare(|server| {
+        let (mut client, mut slow) = (server.client(), server.client());
+        client.ok("CONFIG SET client-query-buffer-limit 1mb");
+        slow.send_raw(b"*2\r\n$4\r\nECHO\r\n$4000000\r\n").unwrap();
+        // The server may have hung up before all has been said.
+        let _ = slow.send_raw(&[b'x'; 3_000_000]);
+        let _ = slow.read_to_close();
+        client.call(&["CONFIG", "SET", "client-output-buffer-limit", "normal 1 0 0 pubsub 0 20000 1"]);
+        client.call(&["SET", "long", &"x".repeat(100_000)]);
+        let mut small = server.client();
+        // What fits into the first 16 KB is free.
+        let pong = small.run("PING");
+        small.send(&["GET", "long"]).unwrap();
+        let cut = small.read_to_close().is_ok_and(|bytes| bytes.len() < 100_000);
+        client.call(&["CONFIG", "SET", "client-output-buffer-limit", "normal 0 0 0"]);
+        // One that does not read, of whom the soft limit is asked long after the last message.
+        let mut silent = server.client();
+        silent.run("SUBSCRIBE c");
+        let long = "x".repeat(300_000);
+        let mut sent = 0;
+        let waiting = |client: &mut Client| {
+            let list = client.run("CLIENT LIST TYPE pubsub").text();
+            let figure = list.split(" omem=").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
+            figure.unwrap_or(u64::MAX)
+        };
+        while waiting(&mut client) < 2_000_000 {
+            client.call(&["PUBLISH", "c", &long]);
+            sent += 1;
+            assert!(sent < 1000, "a client that does not read takes 300 MB");
+        }
+        let limit = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while client.run("CLIENT LIST TYPE pubsub").text().contains("id=") {
+            assert!(std::time::Instant::now() < limit, "it is still there");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        let figures =
+            ["client_query_buffer_limit_disconnections", "client_output_buffer_limit_disconnections"];
+        (pong, cut, figures.map(|name| client.figure("stats", name)))
+    });
 }

@@ -77,6 +77,28 @@ fn a_listener_that_does_not_read_is_cut_and_the_others_are_not() {
     assert!(read < published, "it was sent all {published} messages");
 }
 
+#[test]
+fn a_listener_that_reads_is_not_cut_for_what_it_has_read() {
+    let server = Server::tuff(&["--client-output-buffer-limit", "pubsub 4mb 0 0"]);
+    let mut good = listener(&server, "news");
+    let payload_bytes = "x".repeat(300_000);
+    let (read, left) = std::sync::mpsc::sync_channel(6);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // At most seven are on their way.
+            let mut publisher = server.client();
+            for _ in 0..200 {
+                assert_eq!(publisher.run(&format!("PUBLISH news {payload_bytes}")).render(), ":1");
+                read.send(()).unwrap();
+            }
+        });
+        for _ in 0..200 {
+            left.recv().unwrap();
+            assert_eq!(payload(&mut good).len(), payload_bytes.len());
+        }
+    });
+}
+
 /// The value of a field in a line or page of `name=value` or `name:value`.
 fn field<'t>(text: &'t str, name: &str) -> &'t str {
     let found = text.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix(['=', ':']));

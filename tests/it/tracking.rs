@@ -80,24 +80,18 @@ fn a_target_that_has_gone_is_told_of() {
     }
 }
 
-fn field(info: &str, name: &str) -> String {
-    let found = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    found.unwrap_or_else(|| panic!("INFO has no {name}")).trim().to_owned()
-}
-
 #[test]
 fn info_counts_what_is_tracked() {
     for server in [Server::redis(&[]), Server::tuff(&[])] {
         let (mut one, mut two, mut all) = (server.client(), server.client(), server.client());
         let figures = |client: &mut Client| {
-            let info = client.run("INFO everything").text();
             let names = [
                 "tracking_clients",
                 "tracking_total_keys",
                 "tracking_total_items",
                 "tracking_total_prefixes",
             ];
-            names.map(|name| field(&info, name)).join(" ")
+            names.map(|name| client.figure("everything", name)).join(" ")
         };
         assert_eq!(figures(&mut one), "0 0 0 0");
         for client in [&mut one, &mut two] {
@@ -213,12 +207,19 @@ fn a_cache_is_right_once_the_writing_has_ended() {
     });
 }
 
-#[test]
-fn caching_is_chosen_within_a_transaction_and_used_up_by_what_is_refused() {
+/// A client of RESP3 that tracks in this way, and one that writes, on both servers.
+fn on_both(tracking: &str, story: impl Fn(&mut Client, &mut Client)) {
     for server in [Server::redis(&[]), Server::tuff(&[])] {
         let (mut reader, mut writer) = (server.client(), server.client());
         reader.run("HELLO 3");
-        reader.ok("CLIENT TRACKING ON OPTIN");
+        reader.ok(&format!("CLIENT TRACKING ON{tracking}"));
+        story(&mut reader, &mut writer);
+    }
+}
+
+#[test]
+fn caching_is_chosen_within_a_transaction_and_used_up_by_what_is_refused() {
+    on_both(" OPTIN", |reader, writer| {
         reader.ok("MULTI");
         for queued in ["GET before", "CLIENT CACHING YES", "GET one", "GET two"] {
             reader.run(queued);
@@ -230,42 +231,35 @@ fn caching_is_chosen_within_a_transaction_and_used_up_by_what_is_refused() {
         for key in ["before", "late", "one", "two"] {
             writer.ok(&format!("SET {key} 1"));
         }
-        assert_eq!([told(&mut reader), told(&mut reader)], ["invalidate (one)", "invalidate (two)"]);
+        assert_eq!([told(reader), told(reader)], ["invalidate (one)", "invalidate (two)"]);
         for _ in 0..2 {
             // The second time there is nothing left to remove.
             writer.ok("FLUSHALL");
-            assert_eq!(told(&mut reader), "invalidate nil");
+            assert_eq!(told(reader), "invalidate nil");
         }
-    }
+    });
 }
 
 #[test]
 fn broadcasts_of_all_keys_come_on_top_of_a_prefix() {
-    for server in [Server::redis(&[]), Server::tuff(&[])] {
-        let (mut reader, mut writer) = (server.client(), server.client());
-        reader.run("HELLO 3");
-        reader.ok("CLIENT TRACKING ON BCAST PREFIX a");
+    on_both(" BCAST PREFIX a", |reader, writer| {
         reader.ok("CLIENT TRACKING ON BCAST");
         reader.ok("CLIENT TRACKING ON BCAST");
         writer.ok("SET q 1");
-        assert_eq!(told(&mut reader), "invalidate (q)");
-    }
+        assert_eq!(told(reader), "invalidate (q)");
+    });
 }
 
 #[test]
-fn a_lower_limit_of_the_table_holds_at_once() {
-    for server in [Server::redis(&[]), Server::tuff(&[])] {
-        let (mut reader, mut writer) = (server.client(), server.client());
-        reader.run("HELLO 3");
-        reader.ok("CLIENT TRACKING ON");
-        for key in ["a", "b", "c"] {
-            reader.run(&format!("GET {key}"));
+fn a_lower_limit_of_the_table_holds_soon() {
+    on_both("", |reader, writer| {
+        for number in 0..1000 {
+            reader.run(&format!("GET {number}"));
         }
         writer.ok("CONFIG SET tracking-table-max-keys 1");
-        // Redis looks at its table now and then.
-        for _ in 0..2 {
-            assert!(told(&mut reader).starts_with("invalidate ("));
+        for _ in 0..999 {
+            assert!(told(reader).starts_with("invalidate ("));
         }
-        assert!(writer.run("INFO stats").text().contains("tracking_total_keys:1\r\n"));
-    }
+        assert_eq!(writer.figure("stats", "tracking_total_keys"), "1");
+    });
 }

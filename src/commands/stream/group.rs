@@ -37,10 +37,10 @@ pub(super) fn no_group_of_key(call: &Call<'_>) -> Stop {
     no_such("NOGROUP No such consumer group '", call.args.at(3), "' for key name '", call.args.at(2))
 }
 
-/// The stream at the first argument and its group at the second.
+/// The stream at the first argument and its group at the second. A lookup, also where the command writes.
 fn load(call: &mut Call<'_>) -> Outcome<Option<(Key, Stream, OpenGroup)>> {
     let key = call.key(1);
-    let Some(stream) = stream::load(&mut call.txn, &key)? else { return Ok(None) };
+    let Some(stream) = call.txn.counted(|txn| stream::load(txn, &key))? else { return Ok(None) };
     let name = call.args.at(2);
     let open = OpenGroup::load(&mut call.txn, &stream, name)?;
     Ok(open.map(|open| (key, stream, open)))
@@ -177,10 +177,7 @@ pub(super) fn xgroup_delconsumer(call: &mut Call<'_>, reply: &mut Reply<'_>) -> 
 // ---- acknowledging and removing
 
 pub(super) fn xack(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
-    call.txn.set_counting(true);
-    let loaded = load(call)?;
-    call.txn.set_counting(false);
-    let Some((key, stream, mut open)) = loaded else {
+    let Some((key, stream, mut open)) = load(call)? else {
         reply.integer(0);
         return Ok(());
     };

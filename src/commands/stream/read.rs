@@ -206,6 +206,7 @@ fn read_source(call: &mut Call<'_>, reply: &mut Reply<'_>, key_at: usize, source
         stream::load(&mut call.txn, &key)?;
         return Ok(false);
     };
+    call.txn.count_found();
     let Some(from) = source.behind.next() else { return Ok(false) };
     if stream.is_empty() || from > stream.last_id() {
         return Ok(false);
@@ -290,7 +291,7 @@ const PLUS: &str = "ERR The + ID is meaningless in the context of XREADGROUP: yo
 
 fn load_source(call: &mut Call<'_>, key_at: usize, group: &[u8]) -> Outcome<(Stream, OpenGroup)> {
     let key = call.key(key_at);
-    if let Some(stream) = stream::load(&mut call.txn, &key)?
+    if let Some(stream) = call.txn.counted(|txn| stream::load(txn, &key))?
         && let Some(open) = OpenGroup::load(&mut call.txn, &stream, group)?
     {
         return Ok((stream, open));

@@ -159,9 +159,7 @@ pub(super) fn zrangestore(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome
     let asked = parse(call.args.skip(3), Named { stores: true, ..Named::default() })?;
     let source = call.key(2);
     let mut members: Vec<OwnedPair> = Vec::new();
-    call.txn.set_counting(true);
-    let stored = zset::load(&mut call.txn, &source)?;
-    call.txn.set_counting(false);
+    let stored = call.txn.counted(|txn| zset::load(txn, &source))?;
     if let Some(stored) = stored.filter(|_| !asked.nothing) {
         zset::visit_selected(&mut call.txn, &stored, asked.selection, asked.window, |member, score| {
             members.push((score, member.to_vec()));
