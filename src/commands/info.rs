@@ -1,11 +1,11 @@
 //! INFO: the server's state in sections of `name:value` lines, with Redis' names in Redis' order.
 //!
-//! Only true figures: a field of Redis that has no meaning here (forks, replication backlogs,
+//! Only true figures: a field of Redis that has no meaning here (forks, event loop cycles,
 //! defragmentation ...) is left out. Kept as constants, because clients and dashboards look for them:
 //! `redis_mode`, `loading`, `async_loading`, `evicted_keys` (leaving the hot tier deletes nothing; see
-//! `hot_evictions`), `tracking_clients`, the `pubsub_*` and `sync_*` counts, `latest_fork_usec`,
-//! `total_forks`, `aof_enabled` (the log is always on), `aof_rewrite_scheduled`, `connected_slaves` and the
-//! offsets beside it, the children's processor times, `cluster_enabled`, `active_defrag_running`, `avg_ttl`
+//! `hot_evictions`), the `sync_*` counts, `latest_fork_usec`, `total_forks`, `aof_enabled` (the log is always
+//! on), `aof_rewrite_scheduled`, `connected_slaves` and the ids and offsets beside it, the memory of replicas, cluster
+//! links and log buffers, the children's processor times, `cluster_enabled`, `active_defrag_running`, `avg_ttl`
 //! and `subexpiry`. What Redis does not have is in the section `tuff`.
 //!
 //! Percentiles come from buckets of powers of two: they are the upper bound of the bucket, so up to double the
@@ -13,6 +13,7 @@
 //! worker. Every figure is read by itself, so they need not agree to the last digit. No key is touched, no
 //! lock held beyond a figure.
 
+use super::memory::Shares;
 use crate::config::Config;
 use crate::dispatch::node::Node;
 use crate::dispatch::spec::Flag::{Loading, Stale};
@@ -22,7 +23,6 @@ use crate::encoding::Family;
 use crate::hot::Policy;
 use crate::keyspace::Outcome;
 use crate::metrics::percentile::percentile_us;
-use crate::metrics::process::Allocated;
 use crate::metrics::vitals::Totals;
 use crate::pubsub::Kind;
 use crate::resp::{Args, Reply};
@@ -200,9 +200,9 @@ fn clients(node: &Node, page: &mut Page) {
 
 fn memory(node: &Node, page: &mut Page) {
     let host = node.vitals.host();
-    let allocated = Allocated::read();
+    let shares = Shares::read(node);
+    let allocated = shares.allocated;
     let sample = node.vitals.sample(allocated.used, node.clock.now_ms());
-    let client_bytes: usize = node.clients.all().iter().map(|client| client.bytes()).sum();
     page.title("Memory");
     page.bytes("used_memory", allocated.used);
     page.bytes("used_memory_rss", sample.resident_bytes);
@@ -210,22 +210,36 @@ fn memory(node: &Node, page: &mut Page) {
     page.field("used_memory_peak_time", sample.peak_at_s);
     let peak_percent = allocated.used as f64 * 100.0 / sample.peak_bytes.max(1) as f64;
     page.field("used_memory_peak_perc", format_args!("{peak_percent:.2}%"));
+    page.field("used_memory_overhead", shares.overhead());
+    page.field("used_memory_startup", shares.started);
+    page.field("used_memory_dataset", shares.dataset());
+    page.field("used_memory_dataset_perc", format_args!("{:.2}%", shares.dataset_percent()));
     page.field("allocator_allocated", allocated.used);
     page.field("allocator_active", allocated.active);
     page.field("allocator_resident", allocated.resident);
     page.bytes("total_system_memory", host.memory_bytes);
-    page.field("used_memory_scripts_eval", node.scripts.text_bytes());
-    page.field("number_of_cached_scripts", node.scripts.len());
     let libraries = node.keyspace.libraries();
+    let (script_bytes, library_bytes) = (node.scripts.text_bytes() as u64, libraries.text_bytes() as u64);
+    page.field("used_memory_scripts_eval", script_bytes);
+    page.field("number_of_cached_scripts", node.scripts.len());
     page.field("number_of_functions", libraries.function_count());
     page.field("number_of_libraries", libraries.iter().len());
+    page.field("used_memory_functions", library_bytes);
+    page.bytes("used_memory_scripts", script_bytes + library_bytes);
     page.bytes("maxmemory", maxmemory(&node.config));
     page.field("maxmemory_policy", node.config.maxmemory_policy());
     page.ratio("allocator_frag_ratio", "allocator_frag_bytes", allocated.active, allocated.used);
     page.ratio("allocator_rss_ratio", "allocator_rss_bytes", allocated.resident, allocated.active);
     page.ratio("rss_overhead_ratio", "rss_overhead_bytes", sample.resident_bytes, allocated.resident);
     page.ratio("mem_fragmentation_ratio", "mem_fragmentation_bytes", sample.resident_bytes, allocated.used);
-    page.field("mem_clients_normal", client_bytes);
+    page.field("mem_not_counted_for_evict", 0);
+    page.field("mem_replication_backlog", 0);
+    page.field("mem_total_replication_buffers", 0);
+    page.field("mem_replica_full_sync_buffer", 0);
+    page.field("mem_clients_slaves", 0);
+    page.field("mem_clients_normal", shares.clients);
+    page.field("mem_cluster_links", 0);
+    page.field("mem_aof_buffer", 0);
     page.field("mem_allocator", &host.allocator);
     page.field("active_defrag_running", 0);
     page.field("lazyfree_pending_objects", node.keyspace.store().dead().len());
@@ -293,11 +307,13 @@ fn stats(node: &Node, page: &mut Page) {
     page.field("client_output_buffer_limit_disconnections", read(&traffic.output_limit_closed));
 }
 
-fn replication(_node: &Node, page: &mut Page) {
+fn replication(node: &Node, page: &mut Page) {
     page.title("Replication");
     page.field("role", "master");
     page.field("connected_slaves", 0);
     page.field("master_failover_state", "no-failover");
+    page.field("master_replid", &node.run_id);
+    page.field("master_replid2", "0000000000000000000000000000000000000000");
     page.field("master_repl_offset", 0);
     page.field("second_repl_offset", -1);
     page.field("repl_backlog_active", 0);

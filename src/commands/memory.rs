@@ -126,13 +126,13 @@ fn require_pool(call: &Call<'_>) -> Outcome {
 
 /// Where the process' memory is, bytes.
 #[derive(Debug, Clone, Copy, Default)]
-struct Shares {
-    allocated: Allocated,
+pub(super) struct Shares {
+    pub(super) allocated: Allocated,
     resident: u64,
     peak: u64,
-    started: u64,
+    pub(super) started: u64,
     budget: u64,
-    clients: u64,
+    pub(super) clients: u64,
     client_count: u64,
     hot: u64,
     hot_budget: u64,
@@ -146,7 +146,7 @@ struct Shares {
 }
 
 impl Shares {
-    fn read(node: &Node) -> Shares {
+    pub(super) fn read(node: &Node) -> Shares {
         let allocated = Allocated::read();
         let sample = node.vitals.sample(allocated.used, node.clock.now_ms());
         let clients = node.clients.all();
@@ -175,8 +175,18 @@ impl Shares {
     }
 
     /// What of the data is in memory.
-    fn dataset(&self) -> u64 {
+    pub(super) fn dataset(&self) -> u64 {
         self.hot + self.block_cache + self.memtables
+    }
+
+    /// What is none of the data.
+    pub(super) fn overhead(&self) -> u64 {
+        self.allocated.used.saturating_sub(self.dataset())
+    }
+
+    /// How much of what was taken since the start is data.
+    pub(super) fn dataset_percent(&self) -> f64 {
+        (ratio(self.dataset(), self.grown()) * 100.0).min(100.0)
     }
 
     /// What the allocator has handed out since the start.
@@ -268,12 +278,12 @@ fn write_shares(node: &Node, shares: &Shares, pairs: &mut Pairs<'_, '_>) {
     }
     pairs.bytes("overhead.db.hashtable.lut", 0);
     pairs.bytes("overhead.db.hashtable.rehashing", 0);
-    pairs.bytes("overhead.total", used.saturating_sub(shares.dataset()));
+    pairs.bytes("overhead.total", shares.overhead());
     pairs.bytes("db.dict.rehashing.count", 0);
     pairs.bytes("keys.count", keys);
     pairs.bytes("keys.bytes-per-key", shares.grown() / keys.max(1) * u64::from(keys > 0));
     pairs.bytes("dataset.bytes", shares.dataset());
-    pairs.double("dataset.percentage", (ratio(shares.dataset(), shares.grown()) * 100.0).min(100.0));
+    pairs.double("dataset.percentage", shares.dataset_percent());
     pairs.double("peak.percentage", ratio(used, shares.peak) * 100.0);
 }
 

@@ -67,6 +67,11 @@ impl Libraries {
         self.functions.len()
     }
 
+    /// Bytes of all libraries' code.
+    pub fn text_bytes(&self) -> usize {
+        self.iter().map(|library| library.content.code.len()).sum()
+    }
+
     /// Adds a library; there must be none of its name. The error is the name of a function that another one has.
     pub fn add(&mut self, loaded: Arc<LoadedLibrary>) -> Result<(), Box<[u8]>> {
         for function in &loaded.content.functions {

@@ -302,7 +302,8 @@ impl Tracking {
         let standing = self.pubsub.standing();
         let receiver = match &tracker.target {
             Some(target) if target.is_closed() => {
-                if !tracker.broken.swap(true, Ordering::AcqRel) && tracker.own.proto() == Proto::Resp3 {
+                tracker.broken.store(true, Ordering::Release);
+                if tracker.own.proto() == Proto::Resp3 {
                     tracker.own.put(&broken_message(target.id()), Rests::default(), &standing);
                 }
                 return;

@@ -69,11 +69,14 @@ fn a_target_that_has_gone_is_told_of() {
         let id = number_of(&id_of(&mut target));
         target.run("SUBSCRIBE __redis__:invalidate");
         reader.ok(&format!("CLIENT TRACKING ON REDIRECT {id}"));
-        reader.run("GET a");
+        reader.run("MGET a b");
         target.run("QUIT");
         while writer.run(&format!("CLIENT LIST ID {id}")).text().trim() != "" {}
-        writer.ok("SET a 1");
-        assert_eq!(told(&mut reader), format!("tracking-redir-broken :{id}"));
+        // Each time that something would have been told.
+        writer.ok("MSET a 1 b 1");
+        for _ in 0..2 {
+            assert_eq!(told(&mut reader), format!("tracking-redir-broken :{id}"));
+        }
         let line = reader.run("CLIENT INFO").text();
         assert!(line.contains(" flags=tR "), "{line}");
         assert!(reader.run("CLIENT TRACKINGINFO").render().contains("broken_redirect"));
