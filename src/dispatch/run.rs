@@ -320,8 +320,7 @@ pub fn attempt(
     }
     let keyspace = &node.keyspace;
     let inside = keyspace.gate().enter(runner.worker + 1);
-    // What is allowed beside a busy script (SCRIPT KILL) looks at no data.
-    if inside.is_none() && (request.entry.spec.has_keys() || !flags.has(Flag::AllowBusy)) {
+    if inside.is_none() && !passes_scripts(node, request.entry) {
         return Err(Pause::Gate);
     }
     make_plan(node, request, &mut bench.plan);
@@ -355,6 +354,12 @@ pub fn attempt(
             Ok(ran)
         }
     }
+}
+
+/// Whether a command runs though a script has closed the gate: SCRIPT KILL and what else is allowed beside it looks at no data.
+fn passes_scripts(node: &Node, entry: &Entry) -> bool {
+    let looks_at_none = entry.spec.flags.has(Flag::AllowBusy) && !entry.spec.has_keys();
+    looks_at_none && node.running_scripts.hold_everything()
 }
 
 /// Runs a script, or an EXEC with one, as a group of its own: its locks can grow while it runs.
@@ -572,7 +577,7 @@ pub fn heavy(node: &Node, request: &Request<'_>, alone: bool, out: &mut Vec<u8>)
         Err(HeavyEnd::Stop(Stop::Unavailable(reason))) => {
             Ok(refuse(request, out, start, unavailable_text(request, &reason)))
         }
-        Err(HeavyEnd::Stop(_) | HeavyEnd::Closed | HeavyEnd::Conflicts) => {
+        Err(HeavyEnd::Stop(_) | HeavyEnd::Closed | HeavyEnd::Taken | HeavyEnd::Conflicts) => {
             Ok(refuse(request, out, start, b"ERR the command could not be run on the pool"))
         }
     }
@@ -583,6 +588,8 @@ enum HeavyEnd {
     Pause(Pause),
     /// The gate was closed when it wanted to commit.
     Closed,
+    /// Somebody had one of its stripes for longer than a moment.
+    Taken,
     /// Others were in its way too often, or only a run under its locks can tell.
     Conflicts,
 }
@@ -609,12 +616,20 @@ fn heavy_in_turn(
     make_plan(node, request, &mut bench.plan);
     let start = out.len();
     bench.scratch.indexing = Indexing::Wanted;
+    let mut taken = 0;
     loop {
         match on_db(node, |db| heavy_from_snapshots(node, db, request, bench, out)) {
             Err(HeavyEnd::Closed) => {
                 out.truncate(start);
                 drop(keyspace.gate().enter_pool());
             }
+            Err(HeavyEnd::Taken) if taken < HEAVY_ATTEMPTS_MAX => {
+                out.truncate(start);
+                taken += 1;
+                keyspace.figures().count_conflict();
+                drop(keyspace.lock_inside(&bench.plan, heavy_holder(request)));
+            }
+            Err(HeavyEnd::Taken) => break,
             // Nothing but a rank index would spare it a long walk.
             Err(HeavyEnd::Stop(Stop::Heavy)) => {
                 out.truncate(start);
@@ -636,9 +651,8 @@ fn heavy_in_turn(
     if has_flag(node, request, Flag::Reaches) {
         return heavy_alone(node, request, bench, out);
     }
-    let _inside = keyspace.gate().enter_pool();
-    let held = keyspace.stripes().lock(&bench.plan, heavy_holder(request));
-    let sequence = held.sequence();
+    let locked = keyspace.lock_inside(&bench.plan, heavy_holder(request));
+    let sequence = locked.sequence();
     let ended = on_db(node, |db| {
         Ok(run_handler(node, request, db.newest(Tier::Disk), Mode::Locked, &mut bench.scratch, out)?)
     });
@@ -669,9 +683,8 @@ fn index_in_slices(
     let (mut cold, mut rows) = (0, 0);
     while cold < COLD_SLICES_MAX {
         let ended = {
-            let _inside = keyspace.gate().enter_pool();
-            let held = keyspace.stripes().lock(&bench.plan, heavy_holder(request));
-            let sequence = held.sequence();
+            let locked = keyspace.lock_inside(&bench.plan, heavy_holder(request));
+            let sequence = locked.sequence();
             on_db(node, |db| {
                 let view = db.newest(Tier::Memory);
                 let ran = run_handler(node, request, view, Mode::Locked, &mut bench.scratch, out)?;
@@ -755,7 +768,9 @@ fn heavy_from_snapshots(
         plan.extend(&finished.call.txn.take_noted());
         plan.seal();
         let Some(_inside) = keyspace.gate().enter(0) else { return Err(HeavyEnd::Closed) };
-        let held = keyspace.stripes().lock(plan, heavy_holder(request));
+        let Some(held) = keyspace.stripes().lock_soon(plan, heavy_holder(request)) else {
+            return Err(HeavyEnd::Taken);
+        };
         if held.sequence() <= snapshot.sequence() && Arc::ptr_eq(&databases, &keyspace.databases()) {
             return Ok(commit(finished, out)?);
         }

@@ -103,6 +103,11 @@ impl RunningScripts {
             .map(|(function, began_us)| (function.clone(), began_us))
     }
 
+    /// One of them has all keys to itself.
+    pub fn hold_everything(&self) -> bool {
+        self.all.lock().iter().any(|run| run.holds == Holds::Everything)
+    }
+
     /// What to answer whoever waits for the gate (`turns` is nothing), or for one of so many turns: scripts that began before `since_us`
     /// hold all keys, or all turns.
     pub fn busy_text(&self, since_us: u64, turns: Option<usize>) -> Option<&'static str> {

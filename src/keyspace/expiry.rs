@@ -101,23 +101,22 @@ impl Keyspace {
     }
 
     fn expire_key(&self, hint_ms: u64, row: &RowKey, now_ms: u64, scratch: &mut Scratch) -> Outcome {
-        let _inside = self.gate.enter_pool();
+        let names = split_head_row(row);
+        let mut plan = LockPlan::default();
+        if let Some((_, position, _)) = names {
+            plan.add(StripeId::of(position), true);
+        }
+        let _locked = self.lock_inside(&plan, Holder::Pool);
         let guard = self.store.db().map_err(|error| Stop::Unavailable(error.0))?;
         let Some(db) = guard.as_deref() else { return Ok(()) };
         let run = RunIdentity { now_ms, now_us: now_ms * 1000, seed: 0 };
         let databases = self.databases();
-        let lives_in = split_head_row(row).and_then(|(namespace, position, _)| {
-            let number = databases.iter().position(|database| database.namespace() == namespace)?;
-            Some((number as u32, StripeId::of(position)))
+        let lives_in = names.and_then(|(namespace, ..)| {
+            databases.iter().position(|database| database.namespace() == namespace)
         });
-        let mut plan = LockPlan::default();
-        if let Some((_, stripe)) = lives_in {
-            plan.add(stripe, true);
-        }
-        let _held = self.stripes.lock(&plan, Holder::Pool);
         let mut txn = self.begin(db.newest(Tier::Disk), Mode::Locked, &run, scratch);
         let expired = match lives_in {
-            Some((number, _)) => txn.expire_if_due(number, row, hint_ms)?,
+            Some(number) => txn.expire_if_due(number as u32, row, hint_ms)?,
             None => false,
         };
         txn.drop_hint(hint_ms, row);

@@ -19,6 +19,7 @@ mod gate;
 mod gathering;
 pub mod gc;
 mod libraries;
+mod locked;
 mod marks;
 #[cfg(test)]
 mod model_tests;

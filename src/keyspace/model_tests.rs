@@ -333,7 +333,7 @@ impl World {
         assert!(store.flush_wal(u64::MAX).is_err() && store.is_failed());
         store.faults().fail_wal(false, false);
         let alone = keyspace.gate().close();
-        store.reopen().unwrap();
+        store.reopen(|| ()).unwrap();
         keyspace.rebuild(&alone).unwrap();
         drop(alone);
         self.model = self.flushed.clone();

@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 /// How many stripes there are. A group commit holds some hundred for a while: another worker should seldom meet one of them. (With
 /// 1024, one SET in a hundred parked; with 65536, one in some thousands.)
@@ -48,6 +49,9 @@ const POOL: u32 = 1 << 30;
 const PARKED: u32 = 1 << 29;
 const READERS: u32 = PARKED - 1;
 const SPINS: u32 = 128;
+/// How often a pool thread tries before it gives up what it has, and what it waits between two tries: some milliseconds in all.
+const LOCK_TRIES: usize = 50;
+const LOCK_PAUSE: Duration = Duration::from_micros(50);
 
 #[derive(Default)]
 struct Stripe {
@@ -142,14 +146,16 @@ impl Stripes {
         Ok(Held { stripes: self, plan })
     }
 
-    /// Takes all locks of a plan, waiting as long as it takes. For pool threads.
-    pub fn lock<'s>(&'s self, plan: &'s LockPlan, holder: Holder) -> Held<'s> {
-        loop {
+    /// Takes all locks of a plan, waiting a little for those that are held for moments. For pool threads. Nothing when a stripe is not to be
+    /// had: whoever has the turn on it may need the gate open, or the database not in use, so give up both and try again.
+    pub fn lock_soon<'s>(&'s self, plan: &'s LockPlan, holder: Holder) -> Option<Held<'s>> {
+        for _ in 0..LOCK_TRIES {
             if let Ok(held) = self.try_lock(plan, holder) {
-                return held;
+                return Some(held);
             }
-            std::thread::sleep(std::time::Duration::from_micros(50));
+            std::thread::sleep(LOCK_PAUSE);
         }
+        None
     }
 
     /// Takes one stripe, spinning briefly; false when it is somebody else's. `release` must follow. For locks that are gathered one
@@ -333,7 +339,7 @@ mod tests {
     fn a_parked_command_is_woken_by_the_release() {
         let stripes = Stripes::default();
         let plan = plan(&[(4, true)]);
-        let held = stripes.lock(&plan, Holder::Pool);
+        let held = stripes.lock_soon(&plan, Holder::Pool);
         let mut free = std::pin::pin!(stripes.free(StripeId(4)));
         let (waker, woken) = counting_waker();
         let mut context = std::task::Context::from_waker(&waker);
@@ -365,7 +371,8 @@ mod tests {
                     for round in 0..2000u16 {
                         let (a, b) = ((thread + round) % 4, (thread * 3 + round) % 4);
                         let plan = plan(&[(a, true), (b, true)]);
-                        let _held = stripes.lock(&plan, Holder::Pool);
+                        let held = std::iter::repeat_with(|| stripes.lock_soon(&plan, Holder::Pool));
+                        let _held = held.flatten().next();
                         for index in if a == b { vec![a] } else { vec![a, b] } {
                             let counter = &counters[usize::from(index)];
                             let seen = counter.load(Ordering::Relaxed);

@@ -166,8 +166,11 @@ async fn repair(shared: Arc<Shared>) {
 
 fn reopen(shared: &Shared) -> Result<(), String> {
     let keyspace = &shared.node.keyspace;
+    // A script may have no end, and nothing goes on while it uses the database.
+    let end_scripts = || shared.node.running_scripts.kill_all();
+    end_scripts();
     let alone = keyspace.gate().close();
-    let reopened = keyspace.store().reopen();
+    let reopened = keyspace.store().reopen(end_scripts);
     // Also when it is open for reading only: memory may hold what the disk has lost.
     if keyspace.store().db().is_ok() {
         keyspace.rebuild(&alone).map_err(|error| error.to_string())?;

@@ -167,7 +167,8 @@ impl Connection {
                 }
                 Pause::Heavy => {
                     self.flush().await?;
-                    let turn = match held.unless_busy(Some(HEAVY_MAX), shared.pool.heavy_turn()).await {
+                    let turn = shared.pool.heavy_turn(held.turn.is_some());
+                    let turn = match held.unless_busy(Some(HEAVY_MAX), turn).await? {
                         Ok(turn) => turn,
                         Err(text) => return self.refuse_busy(held, text),
                     };
@@ -217,8 +218,8 @@ impl Connection {
                     match brief {
                         Pause::Gate => {
                             figures.count_parked_run();
-                            let opened = held.unless_busy(None, shared.node.keyspace.gate().open()).await;
-                            if let Err(text) = opened {
+                            let opened = held.unless_busy(None, shared.node.keyspace.gate().open());
+                            if let Err(text) = opened.await? {
                                 return self.refuse_busy(held, text);
                             }
                         }
@@ -501,12 +502,12 @@ impl Held {
     }
 
     /// Waits for the gate, or for one of so many turns; not longer than `busy-reply-threshold` if scripts hold them, but for a
-    /// waiter that was fed, which is in nobody's way. The error is what to answer.
+    /// waiter that was fed, which is in nobody's way. The inner error is what to answer, the outer one that the client has been told to end.
     async fn unless_busy<T>(
         &self,
         turns: Option<usize>,
         wait: impl Future<Output = T>,
-    ) -> Result<T, &'static str> {
+    ) -> io::Result<Result<T, &'static str>> {
         let node = &self.shared.node;
         tokio::pin!(wait);
         loop {
@@ -517,10 +518,11 @@ impl Held {
                 && let Some(text) =
                     since_us.and_then(|since_us| node.running_scripts.busy_text(since_us, turns))
             {
-                return Err(text);
+                return Ok(Err(text));
             }
             tokio::select! {
-                ready = &mut wait => return Ok(ready),
+                ready = &mut wait => return Ok(Ok(ready)),
+                () = self.job.session.client.ended() => return Err(io::ErrorKind::ConnectionAborted.into()),
                 () = tokio::time::sleep(BUSY_PERIOD) => {}
             }
         }

@@ -8,6 +8,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Heavy commands at the same time.
 pub const HEAVY_MAX: usize = 4;
+/// Besides, those of waiters who have the turn on a key: all others may be waiting for them.
+const FED_MAX: usize = 2;
 /// How nice the threads are. A cold read is waited for by its client and uses little; so it is nearly a worker's equal.
 const NICE: i32 = 2;
 const HEAVY_NICE: i32 = 10;
@@ -17,6 +19,7 @@ pub struct Pool {
     cold: Handle,
     heavy: Handle,
     heavy_turns: Arc<Semaphore>,
+    fed_turns: Arc<Semaphore>,
     runtimes: parking_lot::Mutex<Vec<Runtime>>,
 }
 
@@ -40,11 +43,12 @@ impl Pool {
     /// A pool of this many threads, started as they are needed.
     pub fn new(threads: usize) -> std::io::Result<Pool> {
         let cold = start_threads("tuff-pool", threads.max(1), NICE)?;
-        let heavy = start_threads("tuff-heavy", HEAVY_MAX, HEAVY_NICE)?;
+        let heavy = start_threads("tuff-heavy", HEAVY_MAX + FED_MAX, HEAVY_NICE)?;
         Ok(Pool {
             cold: cold.handle().clone(),
             heavy: heavy.handle().clone(),
             heavy_turns: Arc::new(Semaphore::new(HEAVY_MAX)),
+            fed_turns: Arc::new(Semaphore::new(FED_MAX)),
             runtimes: parking_lot::Mutex::new(vec![cold, heavy]),
         })
     }
@@ -62,9 +66,10 @@ impl Pool {
         self.cold.spawn_blocking(work)
     }
 
-    /// A heavy command's turn among the heavy ones, when it comes.
-    pub async fn heavy_turn(&self) -> Option<HeavyTurn> {
-        Arc::clone(&self.heavy_turns).acquire_owned().await.ok().map(HeavyTurn)
+    /// A heavy command's turn among the heavy ones, when it comes. `is_fed` for that of a waiter who has the turn on a key.
+    pub async fn heavy_turn(&self, is_fed: bool) -> Option<HeavyTurn> {
+        let turns = if is_fed { &self.fed_turns } else { &self.heavy_turns };
+        Arc::clone(turns).acquire_owned().await.ok().map(HeavyTurn)
     }
 
     /// Runs a heavy command, whose turn it is.

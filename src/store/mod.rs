@@ -237,10 +237,11 @@ impl Store {
     }
 
     /// Closes the failed handle and opens the database again from what is on disk. The caller has made sure that nobody starts
-    /// anything new on the handle. When it cannot be opened for writing it is opened for reading, and the failure stays.
-    pub fn reopen(&self) -> Result<(), Unavailable> {
+    /// anything new on the handle; `hurry` is called again and again while somebody still uses it. When it cannot be opened for writing it is opened for reading, and the failure stays.
+    pub fn reopen(&self, hurry: impl Fn()) -> Result<(), Unavailable> {
         if let Some(old) = self.handle.swap(None) {
             while Arc::strong_count(&old) > 1 {
+                hurry();
                 std::thread::sleep(std::time::Duration::from_millis(1));
             }
             let lost = self.faults.takes_loss().then(|| faults::log_lengths(&self.path));

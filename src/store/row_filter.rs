@@ -459,7 +459,7 @@ mod tests {
         let store = open(&folder, 1 << 20);
         write(&store, 0..10);
         store.fail("a test");
-        store.reopen().unwrap();
+        store.reopen(|| ()).unwrap();
         write(&store, 10..20);
         assert!((0..20).all(|row| !lacks(&store, row)));
         assert!(known_absent(&store) > 990);

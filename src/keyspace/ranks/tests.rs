@@ -324,7 +324,7 @@ impl World {
         assert!(store.flush_wal(u64::MAX).is_err());
         store.faults().fail_wal(false, false);
         let alone = self.keyspace.gate().close();
-        store.reopen().unwrap();
+        store.reopen(|| ()).unwrap();
         self.keyspace.rebuild(&alone).unwrap();
         drop(alone);
         self.model = self.flushed.clone();

@@ -28,8 +28,7 @@ fn run<T>(
     let mut plan = LockPlan::default();
     plan.add(house.stripe(KEY), exclusive);
     plan.seal();
-    let _inside = keyspace.gate().enter_pool();
-    let _held = keyspace.stripes().lock(&plan, Holder::Pool);
+    let _locked = keyspace.lock_inside(&plan, Holder::Pool);
     let guard = keyspace.store().db().unwrap();
     let db = guard.as_deref().unwrap();
     let identity = RunIdentity { now_ms: 1, now_us: 1000, seed: 1 };

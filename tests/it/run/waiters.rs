@@ -7,7 +7,7 @@ use crate::value::Value;
 use std::collections::BTreeSet;
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn waiting(house: &House) -> usize {
     house.keyspace().waiters().len()
@@ -394,4 +394,48 @@ fn pop_until_all(house: &House, mut chance: Chance, popped_count: &AtomicUsize, 
         }
     }
     mine
+}
+
+/// More than a worker's part of time, so that it writes from the pool.
+const LONG_SCRIPT: &str =
+    "for i = 1, 300000 do end redis.call('RPUSH', KEYS[1], 'a') for i = 1, 300000 do end";
+
+/// Clients that say these lines again and again, for some seconds. Where one waits for another in a circle, one of them is without an
+/// answer for longer than any client waits.
+fn all_come_through(lines: &[&[&str]]) {
+    let house = House::start(&["--workers", "2"]);
+    let end = Instant::now() + Duration::from_secs(5);
+    std::thread::scope(|scope| {
+        for line in lines {
+            let mut client = house.client();
+            scope.spawn(move || {
+                while Instant::now() < end {
+                    client.call(line);
+                }
+            });
+        }
+    });
+    assert_eq!(house.client().run("PING"), Value::Simple("PONG".into()));
+}
+
+#[test]
+fn waiters_pool_threads_and_whoever_wants_to_be_alone_come_through() {
+    let blocked: &[&str] = &["BLPOP", "k", "0.1"];
+    let script: &[&str] = &["EVAL", LONG_SCRIPT, "1", "k"];
+    let library: &[&str] = &[
+        "FUNCTION",
+        "LOAD",
+        "REPLACE",
+        "#!lua name=a\nredis.register_function('f', function() return 1 end)",
+    ];
+    all_come_through(&[blocked, blocked, script, script, library, &["FLUSHALL"]]);
+}
+
+#[test]
+fn waiters_that_have_much_to_take_come_through_between_heavy_commands() {
+    let blocked: &[&str] = &["BLMPOP", "0.1", "1", "k", "LEFT", "COUNT", "100000"];
+    let script: &[&str] = &["EVAL", LONG_SCRIPT, "1", "k"];
+    let mut push = vec!["RPUSH", "k"];
+    push.resize(30_002, "element");
+    all_come_through(&[blocked, blocked, &push, &push, script, script, script, script, script, script]);
 }
