@@ -75,6 +75,7 @@ pub(super) unsafe fn build(lua: *mut lua_State, guest: Guest) {
         wrap(lua, real, shims::CATCHERS, shims::catch_errors);
         wrap(lua, real, &[("string", "rep")], shims::repeat_string);
         wrap(lua, real, &[("", "collectgarbage")], shims::collect_garbage);
+        wrap(lua, real, &[("", "unpack")], shims::unpack);
         push(lua, real, "next");
         ffi::lua_pushcclosure(lua, shims::pairs, 1);
         set(lua, real, "pairs");

@@ -362,7 +362,14 @@ unsafe fn ask_piece(lua: *mut lua_State, source: &mut Source, size: *mut usize) 
 /// Compiles `text`; its function, or else the error, is pushed. Lua's status is answered.
 pub(super) unsafe fn compile(lua: *mut lua_State, text: &[u8], name: *const c_char) -> c_int {
     let mut source = Source { text: text.as_ptr().cast(), len: text.len(), asks: false, has_begun: false };
-    unsafe { ffi::lua_load(lua, read_source, (&raw mut source).cast(), name) }
+    unsafe {
+        // The parser does not keep its copy of the name from being collected while it reads.
+        ffi::luaL_checkstack(lua, 2, c"too many nested functions".as_ptr());
+        ffi::lua_pushstring_(lua, name);
+        let status = ffi::lua_load(lua, read_source, (&raw mut source).cast(), name);
+        ffi::lua_remove(lua, -2);
+        status
+    }
 }
 
 /// What `load` and `loadstring` answer.
@@ -392,10 +399,15 @@ unsafe extern "C-unwind" fn load_string(lua: *mut lua_State) -> c_int {
 
 unsafe extern "C-unwind" fn load(lua: *mut lua_State) -> c_int {
     unsafe {
-        let name = ffi::luaL_optlstring(lua, 2, c"=(load)".as_ptr(), ptr::null_mut());
+        ffi::luaL_optlstring(lua, 2, c"".as_ptr(), ptr::null_mut());
         ffi::luaL_checktype(lua, 1, ffi::LUA_TFUNCTION);
-        // Slot 3 keeps the piece being read.
+        // Slot 3 keeps the piece being read, slot 2 the name, of which the parser does not take care.
         ffi::lua_settop(lua, 3);
+        if ffi::lua_type(lua, 2) == ffi::LUA_TNIL {
+            push_bytes(lua, b"=(load)");
+            ffi::lua_replace(lua, 2);
+        }
+        let name = ffi::lua_tolstring(lua, 2, ptr::null_mut());
         let mut source = Source { text: ptr::null(), len: 0, asks: true, has_begun: false };
         let status = ffi::lua_load(lua, read_source, (&raw mut source).cast(), name);
         loaded(lua, status)
@@ -420,6 +432,20 @@ pub(super) unsafe extern "C-unwind" fn collect_garbage(lua: *mut lua_State) -> c
         };
         ffi::lua_pushnumber(lua, answer);
         1
+    }
+}
+
+/// `unpack`, which counts its results in 64 bits: Lua's own count goes round, and then it writes past its stack.
+pub(super) unsafe extern "C-unwind" fn unpack(lua: *mut lua_State) -> c_int {
+    unsafe {
+        ffi::luaL_checktype(lua, 1, ffi::LUA_TTABLE);
+        let bound = |index, default| ffi::luaL_optinteger(lua, index, default) as c_int;
+        let first = i64::from(bound(2, 1));
+        let last = i64::from(bound(3, ffi::lua_rawlen(lua, 1) as ffi::lua_Integer));
+        if last - first >= i64::from(c_int::MAX) {
+            raise_at_caller(lua, b"too many results to unpack");
+        }
+        original(lua)(lua)
     }
 }
 
