@@ -5,7 +5,7 @@
 
 use crate::base::number::parse_i64;
 use crate::dispatch::Call;
-use crate::keyspace::{Error, Outcome, fail};
+use crate::keyspace::{Error, Mode, Outcome, fail};
 use crate::resp::Reply;
 use crate::session::Effect;
 use crate::tracking::{Options, Remembers};
@@ -62,13 +62,18 @@ pub(super) fn tracking(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let asked = asked(call)?;
     let status = call.args.at(2);
     if status.eq_ignore_ascii_case(b"on") {
-        let options = enabled(call.session.tracking.as_deref(), asked)?;
-        call.effects.push(Effect::Track(Some(Arc::new(options))));
+        let options = Arc::new(enabled(call.tracking.as_deref(), asked)?);
+        if call.in_exec && call.txn.mode() != Mode::Dry {
+            // What the transaction reads behind this is remembered, so changes of it must be told from now on.
+            call.node.track(&call.session.client, Some(&options));
+        }
+        call.tracking = Some(options);
     } else if status.eq_ignore_ascii_case(b"off") {
-        call.effects.push(Effect::Track(None));
+        call.tracking = None;
     } else {
         return Err(Error::Syntax.into());
     }
+    call.effects.push(Effect::Track(call.tracking.clone()));
     reply.ok();
     Ok(())
 }
@@ -138,7 +143,7 @@ fn check_prefixes(old: &[Box<[u8]>], new: &[Box<[u8]>]) -> Outcome {
 }
 
 pub(super) fn caching(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
-    let Some(tracking) = &call.session.tracking else {
+    let Some(tracking) = &call.tracking else {
         return fail(
             "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled",
         );
@@ -165,12 +170,12 @@ pub(super) fn getredir(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
 }
 
 fn redirection(call: &Call<'_>) -> i64 {
-    call.session.tracking.as_ref().map_or(-1, |tracking| tracking.redirect as i64)
+    call.tracking.as_ref().map_or(-1, |tracking| tracking.redirect as i64)
 }
 
 pub(super) fn trackinginfo(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let session = call.session;
-    let tracking = session.tracking.as_deref();
+    let tracking = call.tracking.as_deref();
     let remembers = tracking.map_or(Remembers::All, |tracking| tracking.remembers);
     let flags = [
         ("off", tracking.is_none()),

@@ -11,8 +11,10 @@ use crate::dispatch::node::Node;
 use crate::dispatch::prepare::misconf_text;
 use crate::dispatch::running::{Holds, RunningFunction, RunningScript};
 use crate::dispatch::spec::Flag::{self, NoScript, ReadOnly};
+use crate::dispatch::table::Entry;
 use crate::encoding::row::Position;
 use crate::keyspace::{Error, Mode, Outcome, Savepoint, Stop, StripeId, fail};
+use crate::metrics::stats::Tally;
 use crate::resp::args::ArgRange;
 use crate::resp::{Args, OwnedArgs, Proto, Reply};
 use crate::script::{self, Flags, Host, LogLevel};
@@ -47,6 +49,12 @@ pub fn check_flags(call: &Call<'_>, flags: Option<Flags>, is_read_only: bool) ->
 const DECLARED_KEYS_COMPARED_MAX: usize = 16;
 /// Every command that a script runs leaves one.
 const EFFECTS_FORESEEN: usize = 16;
+/// So many commands of a script are in the figures, and in the slow log, one by one; those behind them are added up.
+const COMMANDS_APART_MAX: usize = 1000;
+/// What a script may publish, bytes: messages wait for its commit.
+const PUBLISHED_BYTES_MAX: usize = 64 << 20;
+/// What monitors are shown of a script, bytes; behind that they have long been cut.
+const SHOWN_BYTES_MAX: usize = 64 << 20;
 /// A buffer for words that has grown beyond this is given back, bytes.
 const KEPT_BYTES_MAX: usize = 64 << 10;
 
@@ -99,6 +107,12 @@ pub struct CommandHost<'h, 'c> {
     is_killed: bool,
     before: Savepoint,
     effects_len: usize,
+    /// How many commands it has run, and what those behind the first ones have added to the figures.
+    commands: usize,
+    tally: Tally,
+    /// What it has published, and what monitors will be shown of it.
+    published_bytes: usize,
+    shown_bytes: usize,
 }
 
 impl<'h, 'c> CommandHost<'h, 'c> {
@@ -138,12 +152,19 @@ impl<'h, 'c> CommandHost<'h, 'c> {
             is_killed: false,
             before,
             effects_len,
+            commands: 0,
+            tally: Tally::default(),
+            published_bytes: 0,
+            shown_bytes: 0,
         }
     }
 
     /// What the end of the run means for the command.
     pub fn end(mut self, ended: script::Outcome) -> Outcome {
         WORDS.set(std::mem::take(&mut self.words));
+        if !self.tally.is_empty() {
+            self.call.effects.push(Effect::RanMany(Box::new(std::mem::take(&mut self.tally))));
+        }
         if self.is_killed {
             self.call.txn.rewind_failed(&self.before);
             self.call.effects.truncate(self.effects_len);
@@ -178,17 +199,18 @@ impl<'h, 'c> CommandHost<'h, 'c> {
         let mut reply = Reply::new(out, proto);
         let node = self.call.node;
         let Ok(entry) = node.table.find(args) else {
-            reply.error("ERR Unknown Redis command called from script");
+            self.refuse(None, "ERR Unknown Redis command called from script", &mut reply);
             return Ok(());
         };
         let (spec, count) = (entry.spec, args.len() as i32);
         let wrong_count = (spec.arity > 0 && count != spec.arity) || count < -spec.arity;
         let Some(handler) = spec.handler.filter(|_| !wrong_count) else {
-            reply.error("ERR Wrong number of args calling Redis command from script");
+            let text = "ERR Wrong number of args calling Redis command from script";
+            self.refuse(Some(entry), text, &mut reply);
             return Ok(());
         };
         if let Some(text) = self.refusal(spec.flags) {
-            reply.error(&text);
+            self.refuse(Some(entry), &text, &mut reply);
             return Ok(());
         }
         let mode = self.call.txn.mode();
@@ -218,21 +240,44 @@ impl<'h, 'c> CommandHost<'h, 'c> {
         let Call { effects, shown, txn, .. } = nested;
         let remapping = txn.into_remapping();
         self.call.txn.take_up(remapping);
-        self.call.shown.extend(shown);
+        self.shown_bytes += shown.iter().map(|line| line.text.len()).sum::<usize>();
+        if self.shown_bytes < SHOWN_BYTES_MAX {
+            self.call.shown.extend(shown);
+        }
         ran?;
         for effect in effects {
             match effect {
                 // The script's own choice: its caller's database stays.
                 Effect::Select(database) => self.call.database = database,
+                Effect::Publish { ref channel, ref payload, .. } => {
+                    self.published_bytes += channel.len() + payload.len() + size_of::<Effect>();
+                    if self.published_bytes > PUBLISHED_BYTES_MAX {
+                        reply.truncate(start);
+                        reply.error("ERR the script publishes too much at once");
+                        return Ok(());
+                    }
+                    self.call.effects.push(effect);
+                }
                 effect => self.call.effects.push(effect),
             }
         }
         let error = error_in(reply.written().get(start..).unwrap_or_default());
         self.now_us = node.clock.mono_us();
         let duration_us = self.now_us.saturating_sub(began_us);
-        self.call.effects.push(Effect::Ran { command: entry.index, duration_us, error });
-        self.call.note_if_slow_in_script(entry, args, duration_us);
+        self.commands += 1;
+        if self.commands > COMMANDS_APART_MAX {
+            self.tally.note(Some(entry.index), Some(duration_us), error);
+        } else {
+            self.call.effects.push(Effect::Ran { command: entry.index, duration_us, error });
+            self.call.note_if_slow_in_script(entry, args, duration_us);
+        }
         Ok(())
+    }
+
+    /// Answers an error to a command that is not run at all.
+    fn refuse(&mut self, entry: Option<&Entry>, text: &str, reply: &mut Reply<'_>) {
+        reply.error(text);
+        self.tally.note(entry.map(|entry| entry.index), None, Some(text.as_bytes().into()));
     }
 }
 

@@ -18,7 +18,6 @@ pub mod running;
 mod shown;
 pub mod slowlog;
 pub mod spec;
-pub mod stats;
 pub mod syntax;
 pub mod table;
 mod unknown;
@@ -28,8 +27,10 @@ use crate::keyspace::{Key, LockPlan, Mode, Outcome, Txn, Wait};
 use crate::pubsub::Line;
 use crate::resp::{Args, OwnedArgs, Reply};
 use crate::session::{Effect, Session};
+use crate::tracking::Options;
 use node::Node;
 use spec::Flag;
+use std::sync::Arc;
 use table::Entry;
 
 /// What runs a command. It may be run several times for one request; only the last run counts.
@@ -56,6 +57,8 @@ pub struct Call<'c> {
     pub effects: Vec<Effect>,
     /// A script runs it.
     pub from_script: bool,
+    /// How the connection tracks keys; CLIENT TRACKING within EXEC changes it for the commands behind it.
+    pub tracking: Option<Arc<Options>>,
     /// What monitors will be shown of it.
     pub shown: Vec<Line>,
     /// What it has written is to be committed, and then it waits. The reply must be empty.
@@ -70,11 +73,9 @@ impl<'c> Call<'c> {
 
     /// Remembers which keys a client that caches is about to read, before their values are looked at.
     pub fn remember_keys(&self, spec: &Command) {
-        if self.session.tracking.is_none() {
-            return;
-        }
+        let Some(tracking) = &self.tracking else { return };
         let has_chosen = self.effects.iter().any(|effect| matches!(effect, Effect::ChooseCaching));
-        if !self.session.remembers(has_chosen)
+        if !tracking.remembers(self.session.has_chosen || has_chosen)
             || !spec.flags.has(Flag::ReadOnly)
             || self.txn.mode() == Mode::Dry
         {
@@ -87,7 +88,7 @@ impl<'c> Call<'c> {
 
     /// Whether a client that caches has read, from a snapshot of this sequence, what may have changed before it was remembered.
     pub fn has_cached_late(&mut self, plan: &mut LockPlan, sequence: u64) -> bool {
-        if self.session.tracking.is_none() {
+        if self.tracking.is_none() {
             return false;
         }
         plan.extend(&self.txn.take_noted());
@@ -109,6 +110,7 @@ impl<'c> Call<'c> {
             in_exec: true,
             effects: Vec::new(),
             from_script: true,
+            tracking: self.tracking.clone(),
             shown: Vec::new(),
             wait: None,
         }

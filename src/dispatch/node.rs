@@ -3,17 +3,18 @@
 use super::pauses::Pauses;
 use super::running::RunningScripts;
 use super::slowlog::SlowLog;
-use super::stats::Stats;
 use super::table::Table;
 use crate::base::clock::Clock;
 use crate::base::random::Rng;
 use crate::config::{Config, LogLevel};
 use crate::keyspace::Keyspace;
+use crate::metrics::stats::Stats;
 use crate::metrics::vitals::Vitals;
-use crate::pubsub::{Monitors, PubSub};
+use crate::pubsub::{Monitors, Outbox, PubSub};
+use crate::resp::Proto;
 use crate::script::Scripts;
-use crate::session::{Clients, ShutdownMode};
-use crate::tracking::{Aftermath, Tracking};
+use crate::session::{BROADCASTS, ClientInfo, Clients, ShutdownMode, TRACKS};
+use crate::tracking::{Aftermath, Options, Tracking};
 use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -129,7 +130,7 @@ pub struct Traffic {
 /// A histogram of how late worker loops came round, bucket `n` for at most 2^n microseconds.
 #[derive(Default)]
 pub struct LoopLag {
-    buckets: [AtomicU64; super::stats::BUCKETS],
+    buckets: [AtomicU64; crate::metrics::stats::BUCKETS],
     sum_us: AtomicU64,
     max_us: AtomicU64,
 }
@@ -137,14 +138,15 @@ pub struct LoopLag {
 impl LoopLag {
     /// A loop came round so late.
     pub fn note(&self, lag_us: u64) {
-        let bucket = (64 - lag_us.saturating_sub(1).leading_zeros() as usize).min(super::stats::BUCKETS - 1);
+        let bucket =
+            (64 - lag_us.saturating_sub(1).leading_zeros() as usize).min(crate::metrics::stats::BUCKETS - 1);
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
         self.sum_us.fetch_add(lag_us, Ordering::Relaxed);
         self.max_us.fetch_max(lag_us, Ordering::Relaxed);
     }
 
     /// The buckets, and the sum of all, microseconds.
-    pub fn figures(&self) -> ([u64; super::stats::BUCKETS], u64) {
+    pub fn figures(&self) -> ([u64; crate::metrics::stats::BUCKETS], u64) {
         let buckets = std::array::from_fn(|index| self.buckets[index].load(Ordering::Relaxed));
         (buckets, self.sum_us.load(Ordering::Relaxed))
     }
@@ -194,6 +196,29 @@ impl Node {
         }
     }
 
+    /// A client tracks keys from now on, in this way, or no more. Doing it twice is doing it once.
+    pub fn track(&self, client: &Arc<ClientInfo>, options: Option<&Options>) {
+        let mut flags = 0;
+        match options {
+            Some(options) => {
+                flags = TRACKS | if options.broadcasts { BROADCASTS } else { 0 };
+                let target = (options.redirect != 0).then(|| match self.clients.get(options.redirect) {
+                    Some(target) => Arc::clone(target.make_outbox_from_outside()),
+                    // It has gone since the reply was written: the first message finds that out.
+                    None => gone_outbox(options.redirect),
+                });
+                self.tracking.begin(options, client.make_outbox(), target, &client.redirect_broken);
+            }
+            None => {
+                self.tracking.end(client.id);
+                client.redirect_broken.store(false, Ordering::Release);
+            }
+        }
+        client.tracking.store(flags, Ordering::Relaxed);
+        let redirect = options.map_or(-1, |options| options.redirect as i64);
+        client.redirect.store(redirect, Ordering::Relaxed);
+    }
+
     /// Asks the server to end.
     pub fn request_shutdown(&self, mode: ShutdownMode) {
         *self.shutdown.lock() = Some(mode);
@@ -209,4 +234,10 @@ impl Node {
             self.shutdown_wanted.notified().await;
         }
     }
+}
+
+fn gone_outbox(id: u64) -> Arc<Outbox> {
+    let outbox = Outbox::new(id, Proto::Resp2, || {});
+    outbox.close();
+    outbox
 }

@@ -491,6 +491,7 @@ fn call_handler<'c>(
         in_exec: false,
         effects: Vec::new(),
         from_script: false,
+        tracking: request.session.tracking.clone(),
         shown: Vec::new(),
         wait: None,
     };

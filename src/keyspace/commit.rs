@@ -7,6 +7,7 @@
 use super::databases::{Database, Writer};
 use super::error::{Outcome, Stop};
 use super::events::Told;
+use super::scratch::KeyState;
 use super::txn::{Mode, Txn};
 use super::watch::Remapped;
 use super::{Keyspace, hot_name};
@@ -287,6 +288,10 @@ impl Txn<'_> {
                     keyspace.waiters.tell_gone(row);
                 }
             }
+            // What has expired is removed by nobody's command.
+            let expired =
+                states.iter().filter(|state| state.changed_by == 0 && overlay.removes(state.key.row()));
+            expired.for_each(|state| keyspace.waiters.tell_gone(state.key.row()));
         }
         let is_remapped = !self.remapped.is_empty();
         if is_remapped {
@@ -308,9 +313,8 @@ impl Txn<'_> {
         let scratch = &self.scratch;
         let told = Told { sequence, epoch: keyspace.store.epoch(), author: scratch.author };
         // What has expired is removed by nobody's command.
-        let is_removed = |row: &[u8]| scratch.overlay.get(Family::Keys, row) == Some(None);
-        let changed =
-            scratch.states.iter().filter(|state| state.changed_by != 0 || is_removed(state.key.row()));
+        let is_told = |state: &&KeyState| state.changed_by != 0 || scratch.overlay.removes(state.key.row());
+        let changed = scratch.states.iter().filter(is_told);
         let mut keys = changed.map(|state| state.key.name());
         listener.changed(&mut keys, told);
         if is_remapped || self.caches_forget {

@@ -195,6 +195,11 @@ impl Overlay {
         Some(entry.value.clone().map(|value| &self.arena[value]))
     }
 
+    /// True if the run has removed the key of this head.
+    pub fn removes(&self, head_row: &[u8]) -> bool {
+        self.get(Family::Keys, head_row) == Some(None)
+    }
+
     /// The rows written, the newest entry of each, in order of that entry.
     pub fn iter(&self) -> impl Iterator<Item = Written<'_>> + '_ {
         self.entries.iter().filter(|entry| !entry.superseded).map(|entry| self.written(entry))

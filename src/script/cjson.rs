@@ -10,7 +10,7 @@ use std::ptr;
 use mlua::ffi::{self, lua_CFunction, lua_State};
 
 use crate::script::json_config::{JsonConfig, config_of, push_config};
-use crate::script::vm::{current, push_bytes, raise_at_caller, string_at};
+use crate::script::vm::{Unended, current, may_go_on, push_bytes, raise_at_caller, raise_unended, string_at};
 use crate::script::{json_config, json_decode, shims};
 
 /// The functions, by name; those of the settings are beside.
@@ -63,6 +63,14 @@ enum Refused {
     Nesting(c_int),
     /// A value of this type of Lua, for this reason.
     Value(c_int, &'static CStr),
+    /// It took too long, or became too much.
+    Unended(Unended),
+}
+
+impl From<Unended> for Refused {
+    fn from(why: Unended) -> Refused {
+        Refused::Unended(why)
+    }
 }
 
 unsafe extern "C-unwind" fn encode(lua: *mut lua_State) -> c_int {
@@ -75,9 +83,16 @@ unsafe extern "C-unwind" fn encode(lua: *mut lua_State) -> c_int {
         if run.is_null() {
             raise_at_caller(lua, b"cjson can only be used inside a script invocation");
         }
-        (*run).scratch.clear();
-        match encode_top(lua, &mut (*run).scratch, &config, 0) {
+        let mut out = std::mem::take(&mut (*run).scratch);
+        out.clear();
+        let encoded = encode_top(lua, &mut out, &config, 0);
+        (*run).scratch = out;
+        match encoded {
             Ok(()) => {}
+            Err(Refused::Unended(why)) => {
+                (*run).clear_scratch();
+                raise_unended(lua, why);
+            }
             Err(Refused::Nesting(depth)) => {
                 ffi::luaL_error(lua, c"Cannot serialise, excessive nesting (%d)".as_ptr(), depth);
             }
@@ -117,6 +132,7 @@ unsafe fn encode_top(
                 if is_too_deep || ffi::lua_checkstack(lua, 4) == 0 {
                     return Err(Refused::Nesting(depth));
                 }
+                may_go_on(out.len())?;
                 shims::reveal_top(lua);
                 match array_length(lua, config)? {
                     Some(len) => encode_array(lua, out, config, depth, len)?,

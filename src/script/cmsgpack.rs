@@ -9,7 +9,9 @@ use std::ffi::c_int;
 use mlua::ffi::{self, lua_CFunction, lua_State};
 
 use crate::script::shims::reveal_top;
-use crate::script::vm::{bytes_at, current, push_bytes, raise_at_caller, string_at};
+use crate::script::vm::{
+    Unended, bytes_at, current, may_go_on, push_bytes, raise_at_caller, raise_unended, string_at,
+};
 
 /// The functions, by name.
 pub(super) const FUNCTIONS: &[(&str, lua_CFunction)] =
@@ -41,10 +43,16 @@ unsafe extern "C-unwind" fn pack(lua: *mut lua_State) -> c_int {
         // Room for the way down: key, value and copy on each floor.
         let slots = (PACK_DEPTH_MAX as c_int + 1) * 4;
         ffi::luaL_checkstack(lua, slots, c"Too many arguments for MessagePack pack.".as_ptr());
-        (*run).scratch.clear();
-        for i in 1..=count {
+        let mut out = std::mem::take(&mut (*run).scratch);
+        out.clear();
+        let packed = (1..=count).try_for_each(|i| {
             ffi::lua_pushvalue(lua, i);
-            pack_top(lua, &mut (*run).scratch, 0);
+            pack_top(lua, &mut out, 0)
+        });
+        (*run).scratch = out;
+        if let Err(why) = packed {
+            (*run).clear_scratch();
+            raise_unended(lua, why);
         }
         let packed = std::slice::from_raw_parts((*run).scratch.as_ptr(), (*run).scratch.len());
         push_bytes(lua, packed);
@@ -54,17 +62,18 @@ unsafe extern "C-unwind" fn pack(lua: *mut lua_State) -> c_int {
 }
 
 /// Packs the value on top and takes it away. Nothing called here raises: the stack has room, and no metamethod is asked.
-unsafe fn pack_top(lua: *mut lua_State, out: &mut Vec<u8>, depth: usize) {
+unsafe fn pack_top(lua: *mut lua_State, out: &mut Vec<u8>, depth: usize) -> Result<(), Unended> {
     unsafe {
         match ffi::lua_type(lua, -1) {
             ffi::LUA_TSTRING => pack_bytes(out, string_at(lua, -1).unwrap_or_default()),
             ffi::LUA_TBOOLEAN => out.push(if ffi::lua_toboolean(lua, -1) != 0 { 0xC3 } else { 0xC2 }),
             ffi::LUA_TNUMBER => pack_number(out, ffi::lua_tonumber(lua, -1)),
-            ffi::LUA_TTABLE if depth < PACK_DEPTH_MAX => pack_table(lua, out, depth),
+            ffi::LUA_TTABLE if depth < PACK_DEPTH_MAX => pack_table(lua, out, depth)?,
             _ => out.push(0xC0),
         }
         ffi::lua_settop(lua, -2);
     }
+    Ok(())
 }
 
 fn pack_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -118,8 +127,9 @@ fn pack_integer(out: &mut Vec<u8>, n: i64) {
     out.extend_from_slice(&bytes[8 - len..]);
 }
 
-unsafe fn pack_table(lua: *mut lua_State, out: &mut Vec<u8>, depth: usize) {
+unsafe fn pack_table(lua: *mut lua_State, out: &mut Vec<u8>, depth: usize) -> Result<(), Unended> {
     unsafe {
+        may_go_on(out.len())?;
         reveal_top(lua);
         let (pairs, is_array) = count_pairs(lua);
         if is_array {
@@ -130,9 +140,9 @@ unsafe fn pack_table(lua: *mut lua_State, out: &mut Vec<u8>, depth: usize) {
             }
             for i in 1..=pairs {
                 ffi::lua_rawgeti_(lua, -1, i as c_int);
-                pack_top(lua, out, depth + 1);
+                pack_top(lua, out, depth + 1)?;
             }
-            return;
+            return Ok(());
         }
         if pairs < 16 {
             out.push(0x80 | pairs as u8)
@@ -142,10 +152,11 @@ unsafe fn pack_table(lua: *mut lua_State, out: &mut Vec<u8>, depth: usize) {
         ffi::lua_pushnil(lua);
         while ffi::lua_next(lua, -2) != 0 {
             ffi::lua_pushvalue(lua, -2);
-            pack_top(lua, out, depth + 1);
-            pack_top(lua, out, depth + 1);
+            pack_top(lua, out, depth + 1)?;
+            pack_top(lua, out, depth + 1)?;
         }
     }
+    Ok(())
 }
 
 /// How many pairs the table on top has, and whether its keys are 1 to that number.

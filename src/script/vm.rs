@@ -288,6 +288,36 @@ pub(super) unsafe fn raise_stop(lua: *mut lua_State) -> ! {
     }
 }
 
+/// Why a value of Lua is not written into a text to its end.
+pub(super) enum Unended {
+    /// The run is to end.
+    Stopped,
+    /// The text is longer than Lua could hold.
+    TooLong,
+}
+
+/// Asked before each table that goes into a text of so many bytes: tables that hold each other many times make much of little.
+pub(super) unsafe fn may_go_on(bytes: usize) -> Result<(), Unended> {
+    /// As much as a script's data in all.
+    const TEXT_BYTES_MAX: usize = 256 << 20;
+    let run = current();
+    if bytes > TEXT_BYTES_MAX {
+        Err(Unended::TooLong)
+    } else if run.is_null() || unsafe { (*run).tick() } {
+        Ok(())
+    } else {
+        Err(Unended::Stopped)
+    }
+}
+
+/// Ends what was not written to its end.
+pub(super) unsafe fn raise_unended(lua: *mut lua_State, why: Unended) -> ! {
+    match why {
+        Unended::Stopped => unsafe { raise_stop(lua) },
+        Unended::TooLong => unsafe { raise(lua, b"not enough memory") },
+    }
+}
+
 /// Pushes the table that stands for an error: `{err = "CODE text"}`. A text that begins with `-` brings its code, any other
 /// one is an `ERR`. Bytes behind a zero are lost, line ends around the text go.
 pub(super) unsafe fn push_error(lua: *mut lua_State, text: &[u8]) {

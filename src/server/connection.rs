@@ -448,6 +448,7 @@ impl Connection {
             }
             Prepared::Queue(entry) => {
                 let queued = Queued { command: entry.index, args: OwnedArgs::from_args(args) };
+                self.show_command(entry);
                 let start = self.output.len();
                 Reply::new(&mut self.output, self.session.proto).simple("QUEUED");
                 self.answered(start, Ran { effects: vec![Effect::Queue(queued)], ..Ran::default() });

@@ -3,9 +3,8 @@
 use super::connection::Connection;
 use super::{Shared, retune, save, shown};
 use crate::dispatch::pauses::PauseMode;
-use crate::pubsub::Outbox;
 use crate::resp::Proto;
-use crate::session::{BROADCASTS, Effect, Multi, Queued, ReplyMode, Session, TRACKS, Watched};
+use crate::session::{Effect, Multi, Queued, ReplyMode, Session, Watched};
 use crate::tracking::Options;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -46,6 +45,10 @@ pub(super) fn apply(connection: &mut Connection, effect: Effect) {
             if let Some(text) = error {
                 node.stats.error(&text);
             }
+        }
+        Effect::RanMany(tally) => {
+            node.stats.add(connection.worker, &tally);
+            client.commands.fetch_add(tally.calls(), Ordering::Relaxed);
         }
         Effect::Slow { args, command, duration_us, by_script } => {
             shown::note_slow(&shared, &client, (command, args.args(), duration_us), by_script);
@@ -163,35 +166,11 @@ fn unwatch(shared: &Shared, session: &mut Session) {
 }
 
 fn track(shared: &Shared, session: &mut Session, options: Option<Arc<Options>>) {
-    let node = &shared.node;
-    let client = &session.client;
-    let mut flags = 0;
-    match &options {
-        Some(options) => {
-            flags = TRACKS | if options.broadcasts { BROADCASTS } else { 0 };
-            let target = (options.redirect != 0).then(|| match node.clients.get(options.redirect) {
-                Some(target) => Arc::clone(target.make_outbox_from_outside()),
-                // It has gone since the reply was written: the first message finds that out.
-                None => gone_outbox(options.redirect),
-            });
-            node.tracking.begin(options, client.make_outbox(), target, &client.redirect_broken);
-        }
-        None => node.tracking.end(client.id),
-    }
-    client.tracking.store(flags, Ordering::Relaxed);
-    let redirect = options.as_ref().map_or(-1, |options| options.redirect as i64);
-    client.redirect.store(redirect, Ordering::Relaxed);
+    shared.node.track(&session.client, options.as_deref());
     if options.is_none() {
-        client.redirect_broken.store(false, Ordering::Release);
         session.has_chosen = false;
     }
     session.tracking = options;
-}
-
-fn gone_outbox(id: u64) -> Arc<Outbox> {
-    let outbox = Outbox::new(id, Proto::Resp2, || {});
-    outbox.close();
-    outbox
 }
 
 fn reset(connection: &mut Connection) {

@@ -34,9 +34,12 @@ impl Connection {
     /// An error that a script has from one of its commands counts once.
     pub(super) fn hands_on_error(&self, ran: &Ran, start: usize) -> bool {
         let text = self.output.get(start + 1..).unwrap_or_default();
-        ran.effects
-            .iter()
-            .any(|effect| matches!(effect, Effect::Ran { error: Some(error), .. } if text.starts_with(error)))
+        let errors = ran.effects.iter().filter_map(|effect| match effect {
+            Effect::Ran { error, .. } => error.as_deref(),
+            Effect::RanMany(tally) => tally.last_error(),
+            _ => None,
+        });
+        errors.into_iter().any(|error| text.starts_with(error))
     }
 
     /// An error stands in the output from `start` on.

@@ -1,6 +1,7 @@
 //! What a committed command changes outside the data: its own connection, other connections, the server's settings.
 
 use super::{KillFilter, Queued, Watched};
+use crate::metrics::stats::Tally;
 use crate::pubsub::{Kind, Name};
 use crate::resp::{OwnedArgs, Proto};
 use crate::tracking::Options;
@@ -69,6 +70,8 @@ pub enum Effect {
         /// The error, code first.
         error: Option<Box<[u8]>>,
     },
+    /// Many commands within a script ran, or were refused.
+    RanMany(Box<Tally>),
     /// A command that ran inside EXEC or a script was slow.
     Slow {
         /// Its words.
@@ -150,6 +153,6 @@ pub enum Effect {
 impl Effect {
     /// Whether somebody may notice when it is applied. Statistics can wait until the group of their command is settled.
     pub fn acts(&self) -> bool {
-        !matches!(self, Effect::Ran { .. })
+        !matches!(self, Effect::Ran { .. } | Effect::RanMany(_))
     }
 }

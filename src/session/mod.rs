@@ -11,7 +11,7 @@ pub use effect::{Effect, ReplyMode, ShutdownMode, SubscriptionChange};
 
 use crate::encoding::row::RowKey;
 use crate::resp::{OwnedArgs, Proto};
-use crate::tracking::{Options, Remembers};
+use crate::tracking::Options;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -93,19 +93,6 @@ impl Session {
             no_touch: false,
             reply_mode: ReplyMode::On,
         }
-    }
-
-    /// True when the keys of a command that reads are to be remembered. `has_chosen`: a transaction that runs has said CLIENT CACHING.
-    pub fn remembers(&self, has_chosen: bool) -> bool {
-        let has_chosen = has_chosen || self.has_chosen;
-        self.tracking.as_ref().is_some_and(|tracking| {
-            !tracking.broadcasts
-                && match tracking.remembers {
-                    Remembers::All => true,
-                    Remembers::Chosen => has_chosen,
-                    Remembers::Others => !has_chosen,
-                }
-        })
     }
 
     /// True in RESP2's subscribe mode, in which only a few commands are allowed.

@@ -22,7 +22,7 @@ use crate::resp::{Proto, Reply};
 use ahash::AHashMap;
 use parking_lot::{Mutex, RwLock};
 use smallvec::SmallVec;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
@@ -57,6 +57,18 @@ pub struct Options {
     pub remembers: Remembers,
     /// NOLOOP: it is not told of what it changes itself.
     pub no_loop: bool,
+}
+
+impl Options {
+    /// True when the keys of a command that reads are to be remembered. `has_chosen`: CLIENT CACHING was said before it.
+    pub fn remembers(&self, has_chosen: bool) -> bool {
+        !self.broadcasts
+            && match self.remembers {
+                Remembers::All => true,
+                Remembers::Chosen => has_chosen,
+                Remembers::Others => !has_chosen,
+            }
+    }
 }
 
 /// A client that tracks.
@@ -212,7 +224,8 @@ impl Tracking {
         fence(Ordering::SeqCst);
         let clients = self.clients.read();
         let prefixes = self.prefixes.read();
-        let mut by_prefix: BTreeMap<&[u8], Vec<&[u8]>> = BTreeMap::new();
+        // In the order of their names, each once: one command may change a key of two databases.
+        let mut by_prefix: BTreeMap<&[u8], BTreeSet<&[u8]>> = BTreeMap::new();
         for key in keys {
             if self.keys.load(Ordering::Relaxed) > 0
                 && let Some(readers) = self.take(key)
@@ -225,11 +238,12 @@ impl Tracking {
             }
             for (&len, _) in prefixes.lengths.range(..=key.len()) {
                 if let Some((prefix, _)) = prefixes.by_name.get_key_value(&key[..len]) {
-                    by_prefix.entry(prefix).or_default().push(key);
+                    by_prefix.entry(prefix).or_default().insert(key);
                 }
             }
         }
         for (prefix, keys) in by_prefix {
+            let keys: Vec<&[u8]> = keys.into_iter().collect();
             for id in prefixes.by_name.get(prefix).into_iter().flatten() {
                 let is_own = *id == author && clients.get(id).is_some_and(|tracker| tracker.no_loop);
                 if !is_own {

@@ -84,3 +84,30 @@ fn a_stop_does_not_wait_for_a_script() {
     assert!(server.wait_for_exit().success());
     assert!(!server.log().contains("still at work"), "{}", server.log());
 }
+
+#[test]
+fn what_a_script_makes_of_little_has_bounds() {
+    if subject_is_oracle() {
+        return;
+    }
+    let server = Server::tuff(&[]);
+    let mut client = server.client();
+    let doubled = "local t = {'x'} for i = 1, 40 do t = {t, t} end ";
+    for script in [
+        "return #cjson.encode(t)",
+        "t = {'x'} for i = 1, 15 do local u = {} for j = 1, 50 do u[j] = t end t = u end \
+                    return #cmsgpack.pack(t)",
+    ] {
+        let mut running = endless(&server, &format!("{doubled}{script}"));
+        // It is at work off the workers by then, and so it can be ended.
+        while client.run("SCRIPT KILL") != Value::Simple("OK".into()) {}
+        let ended = running.read().render();
+        assert!(ended.contains("Script killed") || ended.contains("not enough memory"), "{ended}");
+    }
+    let long = "x".repeat(1 << 20);
+    let mut listener = server.client();
+    listener.run("SUBSCRIBE c");
+    let script = "for i = 1, 100 do redis.call('PUBLISH', 'c', ARGV[1]) end";
+    let refused = client.call(&["EVAL", script, "0", &long]).render();
+    assert!(refused.starts_with("-ERR the script publishes too much at once"), "{refused}");
+}

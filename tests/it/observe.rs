@@ -4,6 +4,7 @@
 use crate::client::{Client, encode};
 use crate::server::Server;
 use crate::value::Value;
+use std::collections::BTreeSet;
 
 const OPTIONS: [&str; 2] = ["--enable-debug-command", "yes"];
 
@@ -357,13 +358,24 @@ fn errors_are_counted_once_by_their_code() {
             "return {err='NOBLANK'}",
             "return {err='-ACODETHATISFARTOOLONGTOBEACODEATALL text'}",
             "return redis.call('NOSUCH')",
+            "redis.pcall('NOSUCH') redis.pcall('GET') redis.pcall('SUBSCRIBE', 'c') redis.pcall('CONFIG', 'GET', 'port')",
+            "for i = 1, 3000 do redis.pcall('LPUSH', 's', 'x') redis.pcall('GET') redis.call('EXISTS', 's') end",
+            "for i = 1, 3000 do redis.pcall('LPUSH', 's', 'x') end return redis.call('LPUSH', 's', 'x')",
         ] {
             call(&["EVAL", script, "0"]);
         }
         call(&["NOSUCH"]);
         call(&["LPUSH", "s", "x"]);
+        call(&["EVAL_RO", "return redis.pcall('SET', 'a', 'b')", "0"]);
         let info = client.run("INFO errorstats").text();
-        (info, client.figure("stats", "total_error_replies"))
+        let stats = client.run("INFO commandstats").text();
+        let kept = |line: &&str| !line.contains("info:") && !line.contains("eval");
+        let counts = |line: &str| {
+            let figures = line.trim().split([':', ',']).filter(|figure| !figure.starts_with("usec"));
+            figures.collect::<Vec<_>>().join(" ")
+        };
+        let counted: BTreeSet<String> = stats.lines().filter(kept).map(counts).collect();
+        (info, client.figure("stats", "total_error_replies"), counted)
     });
 }
 

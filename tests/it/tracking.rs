@@ -244,6 +244,39 @@ fn caching_is_chosen_within_a_transaction_and_used_up_by_what_is_refused() {
 }
 
 #[test]
+fn what_a_transaction_reads_behind_its_own_tracking_on_is_remembered() {
+    for server in [Server::redis(&[]), Server::tuff(&[])] {
+        let (mut reader, mut writer) = (server.client(), server.client());
+        reader.run("HELLO 3");
+        reader.ok("MULTI");
+        for queued in [
+            "GET before",
+            "CLIENT TRACKING ON",
+            "GET one",
+            "CLIENT GETREDIR",
+            "EVAL return{redis.call('GET','two')} 1 two",
+        ] {
+            reader.run(queued);
+        }
+        assert_eq!(reader.run("EXEC").items()[3], Value::Integer(0));
+        for key in ["before", "one", "two"] {
+            writer.ok(&format!("SET {key} 1"));
+        }
+        assert_eq!([told(&mut reader), told(&mut reader)], ["invalidate (one)", "invalidate (two)"]);
+    }
+}
+
+#[test]
+fn a_key_of_two_databases_is_broadcast_once_and_names_come_in_their_order() {
+    on_both(" BCAST", |reader, writer| {
+        writer.ok("MSET b 1 c 2 a 3");
+        assert_eq!(told(reader), "invalidate (a b c)");
+        writer.run("MOVE b 1");
+        assert_eq!(told(reader), "invalidate (b)");
+    });
+}
+
+#[test]
 fn broadcasts_of_all_keys_come_on_top_of_a_prefix() {
     on_both(" BCAST PREFIX a", |reader, writer| {
         reader.ok("CLIENT TRACKING ON BCAST");

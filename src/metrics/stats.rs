@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Upper bounds of the duration histogram's buckets, microseconds: powers of two.
 pub const BUCKETS: usize = 22;
 
-/// Different error codes kept apart.
+/// A code is not longer than this.
 const ERROR_CODE_BYTES_MAX: usize = 31;
+/// Different error codes kept apart.
 const ERROR_CODES_MAX: usize = 128;
 
 #[derive(Default)]
@@ -36,6 +37,68 @@ pub struct CommandFigures {
     pub rejected: u64,
     /// Runs by duration; bucket `n` holds those of at most 2^n microseconds.
     pub buckets: [u64; BUCKETS],
+}
+
+impl CommandFigures {
+    fn count_run(&mut self, duration_us: u64, failed: bool) {
+        self.calls += 1;
+        self.duration_us += duration_us;
+        self.failed += u64::from(failed);
+        self.buckets[bucket_of(duration_us)] += 1;
+    }
+}
+
+fn bucket_of(duration_us: u64) -> usize {
+    (64 - duration_us.saturating_sub(1).leading_zeros() as usize).min(BUCKETS - 1)
+}
+
+/// The code that an error's text begins with. One without a code that is soon over is an `ERR`, as in Redis.
+fn code_of(text: &[u8]) -> String {
+    let begin = text.get(..ERROR_CODE_BYTES_MAX).unwrap_or(text);
+    let code = begin.iter().position(|&byte| byte == b' ').map_or(b"ERR".as_slice(), |end| &text[..end]);
+    String::from_utf8_lossy(code).into_owned()
+}
+
+/// What many commands of one script add to the figures. It grows with how many kinds of them there are, not with their number.
+#[derive(Debug, Clone, Default)]
+pub struct Tally {
+    commands: BTreeMap<usize, CommandFigures>,
+    errors: BTreeMap<String, u64>,
+    last_error: Option<Box<[u8]>>,
+}
+
+impl Tally {
+    /// A command has ended, in this error if in one; without a duration it was refused before it ran, and maybe there is no such command.
+    pub fn note(&mut self, command: Option<usize>, duration_us: Option<u64>, error: Option<Box<[u8]>>) {
+        let figures = command.map(|command| self.commands.entry(command).or_default());
+        match (figures, duration_us) {
+            (Some(figures), Some(duration_us)) => figures.count_run(duration_us, error.is_some()),
+            (Some(figures), None) => figures.rejected += 1,
+            (None, _) => {}
+        }
+        if let Some(text) = error {
+            let code = code_of(&text);
+            if self.errors.len() < ERROR_CODES_MAX || self.errors.contains_key(&code) {
+                *self.errors.entry(code).or_default() += 1;
+            }
+            self.last_error = Some(text);
+        }
+    }
+
+    /// How many commands have run.
+    pub fn calls(&self) -> u64 {
+        self.commands.values().map(|figures| figures.calls).sum()
+    }
+
+    /// What the last error said.
+    pub fn last_error(&self) -> Option<&[u8]> {
+        self.last_error.as_deref()
+    }
+
+    /// True when nothing was noted.
+    pub fn is_empty(&self) -> bool {
+        self.commands.is_empty() && self.errors.is_empty()
+    }
 }
 
 /// All commands' figures.
@@ -68,8 +131,24 @@ impl Stats {
         if failed {
             add(&cell.failed, 1);
         }
-        let bucket = (64 - duration_us.saturating_sub(1).leading_zeros() as usize).min(BUCKETS - 1);
-        add(&cell.buckets[bucket], 1);
+        add(&cell.buckets[bucket_of(duration_us)], 1);
+    }
+
+    /// Adds what a script has done.
+    pub fn add(&self, worker: usize, tally: &Tally) {
+        for (&command, figures) in &tally.commands {
+            let Some(cell) = self.rows.get(worker).and_then(|row| row.get(command)) else { continue };
+            let counters = [&cell.calls, &cell.duration_us, &cell.failed, &cell.rejected];
+            let counted = [figures.calls, figures.duration_us, figures.failed, figures.rejected];
+            for (counter, by) in
+                counters.into_iter().zip(counted).chain(cell.buckets.iter().zip(figures.buckets))
+            {
+                counter.fetch_add(by, Ordering::Relaxed);
+            }
+        }
+        for (code, &count) in &tally.errors {
+            self.count_errors(code.clone(), count);
+        }
     }
 
     /// A command was refused before it ran.
@@ -79,17 +158,18 @@ impl Stats {
         }
     }
 
-    /// An error was answered; `text` begins with its code. One without a code that is soon over is an `ERR`, as in Redis.
+    /// An error was answered; `text` begins with its code.
     pub fn error(&self, text: &[u8]) {
-        self.error_total.fetch_add(1, Ordering::Relaxed);
-        let begin = text.get(..ERROR_CODE_BYTES_MAX).unwrap_or(text);
-        let code = begin.iter().position(|&byte| byte == b' ').map_or(b"ERR".as_slice(), |end| &text[..end]);
-        let code = String::from_utf8_lossy(code).into_owned();
+        self.count_errors(code_of(text), 1);
+    }
+
+    fn count_errors(&self, code: String, by: u64) {
+        self.error_total.fetch_add(by, Ordering::Relaxed);
         let mut errors = self.errors.lock();
         if let Some(count) = errors.get_mut(&code) {
-            *count += 1;
+            *count += by;
         } else if errors.len() < ERROR_CODES_MAX {
-            errors.insert(code, 1);
+            errors.insert(code, by);
         }
     }
 
