@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 const EXPIRY_PERIOD: Duration = Duration::from_millis(100);
 const GC_PERIOD: Duration = Duration::from_millis(100);
 const FILTER_PERIOD: Duration = Duration::from_millis(100);
+const MEMTABLES_PERIOD: Duration = Duration::from_millis(100);
 const LEASE_PERIOD: Duration = Duration::from_secs(5);
 const OUTPUT_PERIOD: Duration = Duration::from_secs(1);
 const REOPEN_PERIOD: Duration = Duration::from_millis(500);
@@ -21,6 +22,7 @@ pub(super) fn start(shared: &Arc<Shared>) {
     tokio::spawn(expire(Arc::clone(shared)));
     tokio::spawn(collect(Arc::clone(shared)));
     tokio::spawn(tend_filter(Arc::clone(shared)));
+    tokio::spawn(tend_memtables(Arc::clone(shared)));
     tokio::spawn(lease(Arc::clone(shared)));
     tokio::spawn(repair(Arc::clone(shared)));
     tokio::spawn(sample(Arc::clone(shared)));
@@ -85,6 +87,16 @@ async fn tend_filter(shared: Arc<Shared>) {
         tokio::time::sleep(FILTER_PERIOD).await;
         let on_pool = Arc::clone(&shared);
         if shared.pool.run(move || on_pool.node.keyspace.store().tend_row_filter()).await.is_none() {
+            return;
+        }
+    }
+}
+
+async fn tend_memtables(shared: Arc<Shared>) {
+    loop {
+        tokio::time::sleep(MEMTABLES_PERIOD).await;
+        let on_pool = Arc::clone(&shared);
+        if shared.pool.run(move || on_pool.node.keyspace.store().tend_memtables()).await.is_none() {
             return;
         }
     }

@@ -40,6 +40,13 @@ pub struct Batch {
     filter: Option<Arc<Rows>>,
 }
 
+impl Batch {
+    /// Bytes of all its rows.
+    pub(super) fn bytes(&self) -> usize {
+        self.rows.size_in_bytes()
+    }
+}
+
 /// What a scan's visitor says after each row.
 pub type Visit<E> = Result<ControlFlow<()>, E>;
 
@@ -201,6 +208,21 @@ impl Db {
     pub(super) fn flush_memtables(&self) -> Result<(), String> {
         let families = self.families;
         self.db.flush_cfs_opt(&families, &FlushOptions::default()).map_err(|error| error.into_string())
+    }
+
+    /// Memtables of `keys` are so large from the next one on.
+    pub(super) fn set_key_memtable_bytes(&self, bytes: usize) -> Result<(), String> {
+        let bytes = bytes.to_string();
+        let set = self.db.set_options_cf(self.family(Family::Keys), &[("write_buffer_size", bytes.as_str())]);
+        set.map_err(|error| error.into_string())
+    }
+
+    /// Begins to make a file of the memtables of `keys`.
+    pub(super) fn begin_flush_of_keys(&self) -> Result<(), String> {
+        let mut options = FlushOptions::default();
+        options.set_wait(false);
+        let begun = self.db.flush_cf_opt(self.family(Family::Keys), &options);
+        begun.map_err(|error| error.into_string())
     }
 
     pub(super) fn checkpoint(&self, path: &Path) -> Result<(), String> {

@@ -15,6 +15,7 @@ mod dead;
 mod direct;
 mod faults;
 mod handle;
+mod memtables;
 mod open;
 mod pace;
 mod row_filter;
@@ -81,6 +82,9 @@ pub struct Store {
     synced: AtomicU64,
     epoch: AtomicU64,
     reopens: AtomicU64,
+    /// Bytes of all batches written.
+    written_bytes: AtomicU64,
+    watch: Mutex<memtables::Watch>,
     faults: Arc<Faults>,
 }
 
@@ -100,6 +104,8 @@ impl Store {
             synced: AtomicU64::new(0),
             epoch: AtomicU64::new(0),
             reopens: AtomicU64::new(0),
+            written_bytes: AtomicU64::new(0),
+            watch: Mutex::default(),
             faults,
         };
         let db = store.open_handle(false)?;
@@ -123,6 +129,7 @@ impl Store {
         self.synced.store(sequence, Ordering::Release);
         self.shared.dead.synced(sequence);
         let read_only = db.is_read_only();
+        self.watch.lock().begin_small();
         self.handle.store(Some(Arc::new(db)));
         self.epoch.fetch_add(1, Ordering::AcqRel);
         if !read_only {
@@ -184,6 +191,7 @@ impl Store {
         if self.is_failed() {
             return Err(WriteError::Failed(self.unavailable().0));
         }
+        self.written_bytes.fetch_add(batch.bytes() as u64, Ordering::Relaxed);
         db.write(batch, wait).inspect_err(|error| {
             if let WriteError::Failed(reason) = error {
                 self.fail(reason);
@@ -295,6 +303,19 @@ impl Store {
     pub fn tend_row_filter(&self) {
         if let Ok(Some(db)) = self.db().as_deref() {
             self.shared.row_filter.tend(db);
+        }
+    }
+
+    /// Fits the memtables to how fast they fill. Called every tenth of a second, on the pool.
+    pub fn tend_memtables(&self) {
+        if let Ok(Some(db)) = self.db().as_deref()
+            && !db.is_read_only()
+        {
+            let written_bytes = self.written_bytes.load(Ordering::Relaxed);
+            let tended = self.watch.lock().tend(db, written_bytes, self.options.write_buffer_bytes);
+            if let Err(reason) = tended {
+                tracing::debug!(reason, "the memtables stay as they are");
+            }
         }
     }
 

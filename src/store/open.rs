@@ -4,6 +4,7 @@
 use super::dead::{DeadFilterFactory, DeadSet};
 use super::faults::Faults;
 use super::handle::Db;
+use super::memtables::Memtables;
 use super::row_filter::RowFilter;
 use super::{Store, Unavailable};
 use crate::base::priority::make_nice;
@@ -111,35 +112,6 @@ impl Shared {
 /// pool, so one in a thousand (10 bits) is too many: at 10 bits one SET in a hundred was cold, at 16 one in some thousands.
 const BLOOM_BITS: f64 = 16.0;
 
-/// How a family's rows wait in memory.
-#[derive(Debug, Clone, Copy)]
-struct Memtables {
-    /// Bytes of one, at most.
-    bytes: usize,
-    /// So many become one file: rows rewritten meanwhile reach the disk once, and there are fewer files to merge.
-    merged: u64,
-}
-
-impl Memtables {
-    /// Of a family in a database that may have so many bytes of them. What is merged stays as it is until the next opening.
-    fn of(family: Family, write_buffer_bytes: usize) -> Memtables {
-        // For rows that come in the order of their hashes. The way to each one's place leads through the whole memtable, so it has to stay
-        // in the processor's nearest caches.
-        const SMALL: usize = 2 << 20;
-        let (bytes, merged) = match family {
-            // Read one by one, past a Bloom filter in each memtable and file: as many as two fifths of all memory for memtables hold.
-            Family::Keys => (SMALL, (write_buffer_bytes * 2 / 5 / SMALL).clamp(16, 32) as u64),
-            // A scan looks into all memtables and files.
-            Family::Hash | Family::Set | Family::Member | Family::Score => (SMALL, 16),
-            // Large, and seldom rewritten: they rather leave memory early.
-            Family::Chunk => (4 << 20, 3),
-            // Most of these come in the order in which they lie.
-            _ => (8 << 20, 4),
-        };
-        Memtables { bytes: bytes.min(write_buffer_bytes / 4).max(1 << 20), merged }
-    }
-}
-
 /// The part of a memtable that its Bloom filter is: some 15 bits a row. The filters of all memtables stay in the processor's caches so; a false
 /// answer costs a search of the skip list.
 const MEMTABLE_BLOOM_RATIO: f64 = 0.02;
@@ -242,7 +214,7 @@ fn family_options(family: Family, options: &StoreOptions, shared: &Shared) -> Op
     let memtables = Memtables::of(family, options.write_buffer_bytes);
     column.set_write_buffer_size(memtables.bytes);
     column.set_min_write_buffer_number_to_merge(memtables.merged as i32);
-    column.set_max_write_buffer_number((3 * memtables.merged as i32).clamp(12, 64));
+    column.set_max_write_buffer_number(memtables.most());
     if family.has_filter() {
         // Who looks for a row in the files asks every memtable for it first: a Bloom filter answers for the skip list.
         column.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM_RATIO);
@@ -284,16 +256,6 @@ impl std::fmt::Debug for Store {
 mod tests {
     use super::*;
     use crate::store::{Batch, Tier};
-
-    #[test]
-    fn keys_gather_in_as_much_as_their_part_of_the_memory_for_memtables() {
-        let gathered = |megabytes: usize| {
-            let Memtables { bytes, merged } = Memtables::of(Family::Keys, megabytes << 20);
-            (bytes >> 20, merged)
-        };
-        assert_eq!([8, 77, 150, 10_000].map(gathered), [(2, 16), (2, 16), (2, 30), (2, 32)]);
-        assert_eq!(gathered(4), (1, 16), "a quarter of it at most, and not less than a megabyte");
-    }
 
     #[test]
     fn a_folder_from_before_a_family_opens_and_gets_it() {
