@@ -91,7 +91,9 @@ pub struct Vitals {
 
 impl Default for Vitals {
     fn default() -> Vitals {
-        Vitals { host: Host::read(), started_bytes: Allocated::read().used, state: Mutex::default() }
+        let sample = Sample { cpu: Cpu::read(), resident_bytes: resident_bytes(), ..Sample::default() };
+        let state = Mutex::new(State { sample, ..State::default() });
+        Vitals { host: Host::read(), started_bytes: Allocated::read().used, state }
     }
 }
 

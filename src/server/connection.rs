@@ -229,7 +229,11 @@ impl Connection {
                 self.look_at_clock();
             }
             self.collect_messages();
-            if self.output.len() > FLUSH_BYTES {
+            if self.delay.is_some() {
+                // What comes behind WAIT is run when that is over.
+                self.flush().await?;
+                self.look_at_clock();
+            } else if self.output.len() > FLUSH_BYTES {
                 self.flush().await?;
             }
         }

@@ -346,6 +346,29 @@ fn lookups_are_counted_whatever_becomes_of_the_command() {
 }
 
 #[test]
+fn what_stands_behind_a_wait_in_a_pipeline_is_run_after_it() {
+    compare(|server| {
+        let mut client = server.client();
+        let lines = [
+            "SET a 1 PX 5",
+            "DEBUG SLEEP 0.1",
+            "GET a",
+            "SET b 1 PX 5",
+            "WAIT 1 100",
+            "GET b",
+            "MULTI",
+            "WAIT 1 0",
+            "EXEC",
+            "PING",
+        ];
+        let mut bytes = Vec::new();
+        lines.iter().for_each(|line| encode(&line.split(' ').collect::<Vec<_>>(), &mut bytes));
+        client.send_raw(&bytes).unwrap();
+        lines.map(|_| client.read().render())
+    });
+}
+
+#[test]
 fn errors_are_counted_once_by_their_code() {
     compare(|server| {
         let mut client = server.client();
