@@ -8,7 +8,7 @@ use crate::base::clock::Clock;
 use crate::base::random::Rng;
 use crate::config::{Config, LogLevel};
 use crate::keyspace::Keyspace;
-use crate::metrics::stats::Stats;
+use crate::metrics::stats::{BUCKETS, Stats, bucket_of};
 use crate::metrics::vitals::Vitals;
 use crate::pubsub::{Monitors, Outbox, PubSub};
 use crate::resp::Proto;
@@ -130,7 +130,7 @@ pub struct Traffic {
 /// A histogram of how late worker loops came round, bucket `n` for at most 2^n microseconds.
 #[derive(Default)]
 pub struct LoopLag {
-    buckets: [AtomicU64; crate::metrics::stats::BUCKETS],
+    buckets: [AtomicU64; BUCKETS],
     sum_us: AtomicU64,
     max_us: AtomicU64,
 }
@@ -138,15 +138,14 @@ pub struct LoopLag {
 impl LoopLag {
     /// A loop came round so late.
     pub fn note(&self, lag_us: u64) {
-        let bucket =
-            (64 - lag_us.saturating_sub(1).leading_zeros() as usize).min(crate::metrics::stats::BUCKETS - 1);
+        let bucket = bucket_of(lag_us);
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
         self.sum_us.fetch_add(lag_us, Ordering::Relaxed);
         self.max_us.fetch_max(lag_us, Ordering::Relaxed);
     }
 
     /// The buckets, and the sum of all, microseconds.
-    pub fn figures(&self) -> ([u64; crate::metrics::stats::BUCKETS], u64) {
+    pub fn figures(&self) -> ([u64; BUCKETS], u64) {
         let buckets = std::array::from_fn(|index| self.buckets[index].load(Ordering::Relaxed));
         (buckets, self.sum_us.load(Ordering::Relaxed))
     }

@@ -82,7 +82,12 @@ impl Txn<'_> {
         }
         self.keyspace.report_lookups(self.scratch);
         if self.scratch.overlay.is_empty() && self.remapped.is_empty() && self.changed_libraries.is_none() {
-            self.tell_changes(self.scratch.sequence, false);
+            // Nobody who only reads should ask who tracks keys.
+            if self.caches_forget {
+                self.tell_changes(self.scratch.sequence, false);
+            } else {
+                self.tell_notes(self.scratch.sequence);
+            }
             return Ok(Committed { sequence: self.scratch.sequence, changed: 0 });
         }
         let mut batch = Batch::default();

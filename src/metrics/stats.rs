@@ -48,7 +48,8 @@ impl CommandFigures {
     }
 }
 
-fn bucket_of(duration_us: u64) -> usize {
+/// The bucket of the histogram that a duration falls into.
+pub fn bucket_of(duration_us: u64) -> usize {
     (64 - duration_us.saturating_sub(1).leading_zeros() as usize).min(BUCKETS - 1)
 }
 

@@ -1,4 +1,4 @@
-//! What goes on in the background: the expirer, the gc worker, the filter of rows, the version lease, and the repair of a failed store.
+//! What goes on in the background: the expirer, the gc worker, the filter of rows, the memtables, the version lease, and the repair of a failed store.
 //!
 //! Each is a loop on the main runtime that sends its work to the pool.
 
@@ -21,8 +21,10 @@ const REOPEN_PERIOD: Duration = Duration::from_millis(500);
 pub(super) fn start(shared: &Arc<Shared>) {
     tokio::spawn(expire(Arc::clone(shared)));
     tokio::spawn(collect(Arc::clone(shared)));
-    tokio::spawn(tend_filter(Arc::clone(shared)));
-    tokio::spawn(tend_memtables(Arc::clone(shared)));
+    let tend_row_filter = |shared: &Shared| shared.node.keyspace.store().tend_row_filter();
+    tokio::spawn(repeat(Arc::clone(shared), FILTER_PERIOD, tend_row_filter));
+    let tend_memtables = |shared: &Shared| shared.node.keyspace.store().tend_memtables();
+    tokio::spawn(repeat(Arc::clone(shared), MEMTABLES_PERIOD, tend_memtables));
     tokio::spawn(lease(Arc::clone(shared)));
     tokio::spawn(repair(Arc::clone(shared)));
     tokio::spawn(sample(Arc::clone(shared)));
@@ -82,21 +84,12 @@ async fn rounds(shared: &Arc<Shared>, what: &'static str, round: fn(&Shared) -> 
     }
 }
 
-async fn tend_filter(shared: Arc<Shared>) {
+/// The same work on the pool, again and again.
+async fn repeat(shared: Arc<Shared>, period: Duration, work: fn(&Shared)) {
     loop {
-        tokio::time::sleep(FILTER_PERIOD).await;
+        tokio::time::sleep(period).await;
         let on_pool = Arc::clone(&shared);
-        if shared.pool.run(move || on_pool.node.keyspace.store().tend_row_filter()).await.is_none() {
-            return;
-        }
-    }
-}
-
-async fn tend_memtables(shared: Arc<Shared>) {
-    loop {
-        tokio::time::sleep(MEMTABLES_PERIOD).await;
-        let on_pool = Arc::clone(&shared);
-        if shared.pool.run(move || on_pool.node.keyspace.store().tend_memtables()).await.is_none() {
+        if shared.pool.run(move || work(&on_pool)).await.is_none() {
             return;
         }
     }
