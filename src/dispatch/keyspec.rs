@@ -315,7 +315,19 @@ impl<H: 'static> Spec<H> {
     /// The keys to lock before the command runs. A key spec that does not fit is passed over: the request may still
     /// be valid (PFMERGE with no source), and if not, its handler answers with the error before it touches a key.
     pub fn lock_keys(&self, args: Args<'_>) -> Keys {
-        self.search(args, false).unwrap_or_default()
+        match (self.keys, self.find_keys) {
+            // Nearly all commands have one key, at a fixed word.
+            (
+                [KeySpec { flags, begin: Begin::Index(index), find: Find::Range { last: 0, .. }, .. }],
+                None,
+            ) if !flags.has(KeyFlag::NotKey) => {
+                let index = *index as u32;
+                let is_there = (index as usize) < args.len();
+                let key = is_there.then(|| KeyAt { index, flags: *flags, access: self.access_of(*flags) });
+                key.into_iter().collect()
+            }
+            _ => self.search(args, false).unwrap_or_default(),
+        }
     }
 
     fn search(&self, args: Args<'_>, strict: bool) -> Result<Keys, NoKeys> {

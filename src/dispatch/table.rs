@@ -3,9 +3,7 @@
 use super::Command;
 use crate::resp::Args;
 use ahash::AHashMap;
-
-/// No command's own name is longer; `rename-command` may give it a longer one.
-const NAME_LEN_MAX: usize = 32;
+use smallvec::SmallVec;
 
 /// A command or subcommand in the table.
 pub struct Entry {
@@ -17,13 +15,70 @@ pub struct Entry {
     pub index: usize,
     /// `rename-command` has taken it away.
     removed: bool,
-    subcommands: AHashMap<&'static str, usize>,
+    subcommands: Names,
+}
+
+/// Numbers of commands by their names, which are found in any case.
+#[derive(Default)]
+struct Names {
+    /// Those of up to eight bytes, as numbers: nearly all that are asked for.
+    short: AHashMap<u64, usize>,
+    long: AHashMap<&'static str, usize>,
+    /// Bytes of the longest.
+    len_max: usize,
+}
+
+/// A name as the number its bytes in lower case make; nothing if it has more than eight. Names have no zero byte: another text has
+/// another number.
+fn short_name(name: &[u8]) -> Option<u64> {
+    let mut bytes = [0; 8];
+    bytes.get_mut(..name.len())?.copy_from_slice(name);
+    bytes.make_ascii_lowercase();
+    let has_end = name.last().is_some_and(|&last| last != 0);
+    has_end.then(|| u64::from_le_bytes(bytes))
+}
+
+impl Names {
+    /// Names are in lower case.
+    fn insert(&mut self, name: &'static str, index: usize) {
+        self.len_max = self.len_max.max(name.len());
+        match short_name(name.as_bytes()) {
+            Some(short) => self.short.insert(short, index),
+            None => self.long.insert(name, index),
+        };
+    }
+
+    fn remove(&mut self, name: &str) -> Option<usize> {
+        match short_name(name.as_bytes()) {
+            Some(short) => self.short.remove(&short),
+            None => self.long.remove(name),
+        }
+    }
+
+    fn get(&self, name: &[u8]) -> Option<usize> {
+        match short_name(name) {
+            Some(short) => self.short.get(&short).copied(),
+            None => self.get_long(name),
+        }
+    }
+
+    fn get_long(&self, name: &[u8]) -> Option<usize> {
+        if name.len() > self.len_max {
+            return None;
+        }
+        let lower: SmallVec<[u8; 32]> = name.iter().map(u8::to_ascii_lowercase).collect();
+        self.long.get(std::str::from_utf8(&lower).ok()?).copied()
+    }
+
+    fn numbers(&self) -> impl Iterator<Item = usize> {
+        self.short.values().chain(self.long.values()).copied()
+    }
 }
 
 /// All commands of a server.
 pub struct Table {
     entries: Vec<Entry>,
-    names: AHashMap<&'static str, usize>,
+    names: Names,
 }
 
 /// Why a request names no command.
@@ -38,7 +93,7 @@ pub enum Unknown {
 impl Table {
     /// A table of these families. Whole names of subcommands live as long as the program: a table is made once.
     pub fn new(families: &[&'static [Command]]) -> Table {
-        let mut table = Table { entries: Vec::new(), names: AHashMap::new() };
+        let mut table = Table { entries: Vec::new(), names: Names::default() };
         for spec in families.iter().flat_map(|family| family.iter()) {
             let index = table.push(spec, spec.name);
             table.names.insert(spec.name, index);
@@ -53,21 +108,21 @@ impl Table {
 
     fn push(&mut self, spec: &'static Command, name: &'static str) -> usize {
         let index = self.entries.len();
-        self.entries.push(Entry { spec, name, index, removed: false, subcommands: AHashMap::new() });
+        self.entries.push(Entry { spec, name, index, removed: false, subcommands: Names::default() });
         index
     }
 
     /// Gives a command another name, or with an empty one takes it away, as `rename-command` in a configuration does. What it
     /// calls itself (`Entry::name`) stays as it was. New names live as long as the program: this is for its start.
     pub fn rename(&mut self, old: &str, new: &str) -> Result<(), &'static str> {
-        let index = self.names.remove(old.to_ascii_lowercase().as_str());
+        let index = self.names.remove(&old.to_ascii_lowercase());
         let index = index.ok_or("No such command in rename-command")?;
         if new.is_empty() {
             self.remove(index);
             return Ok(());
         }
         let new = new.to_ascii_lowercase();
-        if self.names.contains_key(new.as_str()) {
+        if self.names.get(new.as_bytes()).is_some() {
             return Err("Target command name already exists");
         }
         self.names.insert(Box::leak(new.into_boxed_str()), index);
@@ -75,7 +130,7 @@ impl Table {
     }
 
     fn remove(&mut self, index: usize) {
-        let below: Vec<usize> = self.entries[index].subcommands.values().copied().collect();
+        let below: Vec<usize> = self.entries[index].subcommands.numbers().collect();
         for index in below.into_iter().chain([index]) {
             self.entries[index].removed = true;
         }
@@ -83,37 +138,16 @@ impl Table {
 
     /// The command a request names, down to the subcommand.
     pub fn find(&self, args: Args<'_>) -> Result<&Entry, Unknown> {
-        let entry = self.by_name(&self.names, args.at(0)).ok_or(Unknown::Command)?;
+        let entry = self.names.get(args.at(0)).map(|index| &self.entries[index]).ok_or(Unknown::Command)?;
         if entry.spec.subcommands.is_empty() {
             return Ok(entry);
         }
         match args.get(1) {
             None => Ok(entry),
-            Some(name) => match self.by_name(&entry.subcommands, name) {
-                Some(sub) => Ok(sub),
-                None => Err(Unknown::Subcommand),
-            },
+            Some(name) => {
+                entry.subcommands.get(name).map(|index| &self.entries[index]).ok_or(Unknown::Subcommand)
+            }
         }
-    }
-
-    fn by_name(&self, names: &AHashMap<&'static str, usize>, name: &[u8]) -> Option<&Entry> {
-        let mut lower = [0; NAME_LEN_MAX];
-        let Some(lower) = lower.get_mut(..name.len()) else {
-            return self.by_long_name(names, name);
-        };
-        lower.copy_from_slice(name);
-        lower.make_ascii_lowercase();
-        names.get(std::str::from_utf8(lower).ok()?).map(|&index| &self.entries[index])
-    }
-
-    #[cold]
-    fn by_long_name(&self, names: &AHashMap<&'static str, usize>, name: &[u8]) -> Option<&Entry> {
-        let longest = names.keys().map(|name| name.len()).max().unwrap_or(0);
-        if name.len() > longest {
-            return None;
-        }
-        let lower = name.to_ascii_lowercase();
-        names.get(std::str::from_utf8(&lower).ok()?).map(|&index| &self.entries[index])
     }
 
     /// The command of a number.

@@ -11,6 +11,7 @@ pub mod head;
 pub mod library;
 mod lzf;
 pub mod packed;
+mod recent;
 pub mod row;
 pub mod score;
 pub mod stream;

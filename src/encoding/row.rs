@@ -13,6 +13,7 @@
 //! cursor is the next position: stateless, and exact in a double, as some clients need. Fields lie in hash order too (the
 //! position of a field has 53 hash bits), which gives HSCAN the same cursors and random picks a uniform space.
 
+use super::recent;
 use crate::base::hash::{key_slot, keyed_hash};
 use smallvec::SmallVec;
 
@@ -50,8 +51,10 @@ pub struct Position(pub u64);
 impl Position {
     /// Where a key lies: its cluster slot, then 39 hash bits.
     pub fn of_key(seed: &HashSeed, key: &[u8]) -> Position {
-        let hash = keyed_hash(&seed.0, key) & ((1 << HASH_BITS) - 1);
-        Position((u64::from(key_slot(key)) << HASH_BITS) | hash)
+        recent::position_of(seed, key, || {
+            let hash = keyed_hash(&seed.0, key) & ((1 << HASH_BITS) - 1);
+            Position((u64::from(key_slot(key)) << HASH_BITS) | hash)
+        })
     }
 
     /// Where a field or member lies within its collection: 53 hash bits.

@@ -8,6 +8,23 @@ use std::fmt;
 
 use sha1::{Digest, Sha1};
 
+/// What each byte is worth as a hexadecimal digit.
+static HEX_VALUES: [u8; 256] = hex_values();
+/// What is none is worth this, which together with a digit's worth stays the same.
+const NO_HEX: u8 = u8::MAX;
+
+const fn hex_values() -> [u8; 256] {
+    let mut values = [NO_HEX; 256];
+    let mut value = 0;
+    while value < 16 {
+        let digit = b"0123456789abcdef"[value];
+        values[digit as usize] = value as u8;
+        values[digit.to_ascii_uppercase() as usize] = value as u8;
+        value += 1;
+    }
+    values
+}
+
 /// The SHA-1 of a script's text: its name.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Sha(pub [u8; 20]);
@@ -20,16 +37,16 @@ impl Sha {
 
     /// Reads 40 hexadecimal digits, of either case.
     pub fn parse(hex: &[u8]) -> Option<Sha> {
-        if hex.len() != 40 {
-            return None;
-        }
+        let hex: &[u8; 40] = hex.try_into().ok()?;
+        let (pairs, _) = hex.as_chunks::<2>();
         let mut bytes = [0; 20];
-        for (byte, pair) in bytes.iter_mut().zip(hex.chunks_exact(2)) {
-            let high = char::from(pair[0]).to_digit(16)?;
-            let low = char::from(pair[1]).to_digit(16)?;
-            *byte = (high * 16 + low) as u8;
+        let mut all = 0;
+        for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+            let (high, low) = (HEX_VALUES[usize::from(*high)], HEX_VALUES[usize::from(*low)]);
+            all |= high | low;
+            *byte = high << 4 | low;
         }
-        Some(Sha(bytes))
+        (all != NO_HEX).then_some(Sha(bytes))
     }
 
     /// The 40 digits, in lower case.
@@ -202,6 +219,11 @@ mod tests {
         assert_eq!(Sha::parse(b"e0e1"), None);
         assert_eq!(Sha::parse(&[b'g'; 40]), None);
         assert_eq!(Sha::parse(&[0xC3; 40]), None);
+        for place in 0..40 {
+            let mut hex = sha.hex();
+            hex[place] = b'g';
+            assert_eq!(Sha::parse(&hex), None);
+        }
     }
 
     #[test]
