@@ -119,47 +119,46 @@ impl Place {
 
     /// The row of a hash's field.
     pub fn field_row(&self, seed: &HashSeed, field: &[u8]) -> RowKey {
-        let mut row = self.element_at(Position::of_element(seed, field));
-        row.extend_from_slice(field);
-        row
+        self.element_row(Position::of_element(seed, field).bytes(), field)
     }
 
     /// The lowest possible row of an element at or after `position`: where a scan with that cursor begins.
     pub fn element_at(&self, position: Position) -> RowKey {
-        let mut row = RowKey::from_slice(&self.prefix());
-        row.extend_from_slice(&position.bytes());
-        row
+        self.element_row(position.bytes(), b"")
+    }
+
+    /// The row of an element: what orders it, then what names it.
+    pub(super) fn element_row<const ORDER_LEN: usize>(&self, order: [u8; ORDER_LEN], name: &[u8]) -> RowKey {
+        row_of(self.prefix(), order, name)
     }
 
     /// The row of a list's element at a list position.
     pub fn index_row(&self, index: i64) -> RowKey {
-        let mut row = RowKey::from_slice(&self.prefix());
-        row.extend_from_slice(&((index as u64) ^ (1 << 63)).to_be_bytes());
-        row
+        self.element_row(((index as u64) ^ (1 << 63)).to_be_bytes(), b"")
     }
 
     /// The row of a chunk of a big string.
     pub fn chunk_row(&self, number: u32) -> RowKey {
-        let mut row = RowKey::from_slice(&self.prefix());
-        row.extend_from_slice(&number.to_be_bytes());
-        row
+        self.element_row(number.to_be_bytes(), b"")
     }
+}
+
+/// A row key of three parts. One that has room inline, as most have, does not grow step by step.
+fn row_of<const A: usize, const B: usize>(first: [u8; A], second: [u8; B], rest: &[u8]) -> RowKey {
+    let len = A + B + rest.len();
+    if len > ROW_KEY_INLINE {
+        return RowKey::from_vec([&first[..], &second, rest].concat());
+    }
+    let mut row = [0; ROW_KEY_INLINE];
+    row[..A].copy_from_slice(&first);
+    row[A..A + B].copy_from_slice(&second);
+    row[A + B..len].copy_from_slice(rest);
+    RowKey::from_buf_and_len(row, len)
 }
 
 /// The head row of a key.
 pub fn head_row(namespace: Namespace, position: Position, key: &[u8]) -> RowKey {
-    let len = HEAD_PREFIX_LEN + key.len();
-    if len <= ROW_KEY_INLINE {
-        // The usual case, and every command's: no growing step by step.
-        let mut row = [0; ROW_KEY_INLINE];
-        row[..4].copy_from_slice(&namespace.0.to_be_bytes());
-        row[4..HEAD_PREFIX_LEN].copy_from_slice(&position.bytes());
-        row[HEAD_PREFIX_LEN..len].copy_from_slice(key);
-        return RowKey::from_buf_and_len(row, len);
-    }
-    let mut row = head_at(namespace, position);
-    row.extend_from_slice(key);
-    row
+    row_of(namespace.0.to_be_bytes(), position.bytes(), key)
 }
 
 /// A hash of a head row, for tables in memory: its position is one already, keyed with the database's seed. `None` for other bytes
@@ -173,9 +172,7 @@ pub fn head_row_hash(row: &[u8]) -> Option<u64> {
 
 /// The lowest possible head row at or after `position`: where a SCAN with that cursor begins.
 pub fn head_at(namespace: Namespace, position: Position) -> RowKey {
-    let mut row = RowKey::from_slice(&namespace.0.to_be_bytes());
-    row.extend_from_slice(&position.bytes());
-    row
+    row_of(namespace.0.to_be_bytes(), position.bytes(), b"")
 }
 
 /// The row key just past the last head of a namespace (and past its last element row).

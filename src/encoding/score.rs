@@ -56,16 +56,12 @@ pub fn split_element(element: &[u8]) -> Result<(u64, &[u8]), Damaged> {
 
 /// The row of a member under its score.
 pub fn score_row(place: &Place, score: f64, member: &[u8]) -> RowKey {
-    let mut row = RowKey::from_slice(&place.prefix());
-    write_element(&mut row, score, member);
-    row
+    place.element_row(order_of(score).to_be_bytes(), member)
 }
 
 /// The lowest possible row of this order.
 pub fn row_at_order(place: &Place, order: u64) -> RowKey {
-    let mut row = RowKey::from_slice(&place.prefix());
-    row.extend_from_slice(&order.to_be_bytes());
-    row
+    place.element_row(order.to_be_bytes(), b"")
 }
 
 /// The value of a score row.

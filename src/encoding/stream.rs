@@ -79,9 +79,7 @@ impl std::fmt::Display for Id {
 
 /// The row of an entry; also the bound of a range of rows.
 pub fn entry_row(place: &Place, id: Id) -> RowKey {
-    let mut row = RowKey::from_slice(&place.prefix());
-    row.extend_from_slice(&id.bytes());
-    row
+    place.element_row(id.bytes(), b"")
 }
 
 /// The id in an entry's row.
