@@ -9,7 +9,7 @@ use tuffdb::config::Config;
 use tuffdb::dispatch::node::SetLogLevel;
 use tuffdb::dispatch::table::Table;
 use tuffdb::load::LimitOptions;
-use tuffdb::server::{PidFile, Server, logging};
+use tuffdb::server::{PidFile, Server, logging, service_manager};
 use tuffdb::store::KeyReader;
 
 /// RocksDB allocates through it, too: one allocator, one set of figures.
@@ -25,7 +25,7 @@ struct CommandLine {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve clients: tuff server [CONFIG] [--name value ...]
+    /// Serve clients: tuff server [CONFIG] [--name value ...], the file first
     ///
     /// CONFIG is a file of directives as in redis.conf (conf/tuff.conf holds and explains all of them); `-` reads
     /// it from standard input. Every directive is an option, too, and the options win:
@@ -33,7 +33,7 @@ enum Command {
     ///     tuff server conf/tuff.conf --port 6380 --maxmemory 4gb --appendfsync always
     Server {
         /// A configuration file, then --name value ...
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "CONFIG | --NAME VALUE")]
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "CONFIG> <--NAME VALUE")]
         words: Vec<String>,
     },
     /// Put load on a server, Tuff or another, and measure it: tuff bench --load --ycsb B --port 6379
@@ -71,6 +71,7 @@ fn run_server(words: &[String]) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let is_logged = !config.logfile().is_empty();
     tuffdb::metrics::process::tune_allocator();
     for warning in warnings {
         tracing::warn!("{warning}");
@@ -78,7 +79,10 @@ fn run_server(words: &[String]) -> ExitCode {
     match serve(Arc::new(config), table, set_log_level) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{error}");
+            // Once: the log is seen where standard error is, unless it is a file.
+            if is_logged {
+                tracing::error!("{error}");
+            }
             eprintln!("tuff: {error}");
             ExitCode::FAILURE
         }
@@ -107,8 +111,9 @@ fn serve(
     let mut server = Server::start(Arc::clone(&config), table, Clock::system())?;
     server.node().set_log_level.get_or_init(|| set_log_level);
     let _pidfile = PidFile::write(&config);
-    tracing::info!("{}", ready_line(server.addresses()));
     server.watch_signals()?;
+    tracing::info!("{}", ready_line(server.addresses()));
+    service_manager::tell_ready(&config);
     loop {
         let mode = server.wait_for_shutdown();
         match server.prepare_end(mode) {
@@ -117,6 +122,7 @@ fn serve(
         }
     }
     tracing::info!("shutting down");
+    service_manager::tell_stopping(&config);
     server.end()?;
     Ok(())
 }

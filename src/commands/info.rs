@@ -168,7 +168,7 @@ fn server(node: &Node, page: &mut Page) {
     page.field("monotonic_clock", "POSIX clock_gettime");
     page.field("multiplexing_api", "epoll");
     page.field("process_id", std::process::id());
-    page.field("process_supervised", "no");
+    page.field("process_supervised", if node.config.is_supervised() { "systemd" } else { "no" });
     page.field("run_id", &node.run_id);
     page.field("tcp_port", read(&node.port));
     page.field("server_time_usec", node.clock.now_us());

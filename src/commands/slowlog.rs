@@ -22,7 +22,7 @@ const SLOWLOG_SUBCOMMANDS: &[Command] = &[
         .tips(&["request_policy:all_nodes", "nondeterministic_output"])
         .since("2.2.12")
         .complexity("O(N)")
-        .summary("Shows the slowest recent commands.")
+        .summary("Shows the newest of the slow commands.")
         .syntax("[count:int]"),
     Command::new("help", slowlog_help)
         .arity(2)

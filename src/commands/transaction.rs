@@ -92,10 +92,13 @@ fn exec<'c>(call: &mut Call<'c>, reply: &mut Reply<'_>) -> Outcome {
     call.in_exec = true;
     reply.array(multi.queue.len());
     let mut began_us = call.node.clock.mono_us();
+    let mut proto = reply.proto();
     let ended = multi.queue.iter().try_for_each(|queued| {
-        let reply_len = reply.len();
+        let (reply_len, effects_len) = (reply.len(), call.effects.len());
         let command = queued.command;
-        exec_one(call, queued, reply)?;
+        exec_one(call, queued, proto, reply)?;
+        // HELLO among the commands changes how those behind it answer.
+        proto = call.effects[effects_len..].iter().filter_map(chosen_proto).next_back().unwrap_or(proto);
         let ended_us = call.node.clock.mono_us();
         let error = error_in(reply.written().get(reply_len..).unwrap_or_default());
         let duration_us = ended_us.saturating_sub(began_us);
@@ -110,7 +113,7 @@ fn exec<'c>(call: &mut Call<'c>, reply: &mut Reply<'_>) -> Outcome {
 }
 
 /// Runs one queued command and writes its element of the reply.
-fn exec_one<'c>(call: &mut Call<'c>, queued: &'c Queued, reply: &mut Reply<'_>) -> Outcome {
+fn exec_one<'c>(call: &mut Call<'c>, queued: &'c Queued, proto: Proto, reply: &mut Reply<'_>) -> Outcome {
     let entry = call.node.table.entry(queued.command);
     let Some((entry, handler)) = entry.and_then(|entry| Some((entry, entry.spec.handler?))) else {
         // It was there when it was queued, and the table does not change.
@@ -121,8 +124,6 @@ fn exec_one<'c>(call: &mut Call<'c>, queued: &'c Queued, reply: &mut Reply<'_>) 
     call.txn.set_quiet(call.session.no_touch);
     call.txn.set_counting(entry.spec.flags.has(ReadOnly));
     call.remember_keys(entry.spec);
-    // HELLO among the commands changes how those behind it answer.
-    let proto = proto_of(call, reply.proto());
     call.show_before(entry);
     if proto == reply.proto() {
         run_apart(call, handler, reply)?;
@@ -135,13 +136,11 @@ fn exec_one<'c>(call: &mut Call<'c>, queued: &'c Queued, reply: &mut Reply<'_>) 
     Ok(())
 }
 
-/// The protocol as of the effects so far.
-fn proto_of(call: &Call<'_>, first: Proto) -> Proto {
-    let chosen = call.effects.iter().rev().find_map(|effect| match effect {
+fn chosen_proto(effect: &Effect) -> Option<Proto> {
+    match effect {
         Effect::SetProto(proto) => Some(*proto),
         _ => None,
-    });
-    chosen.unwrap_or(first)
+    }
 }
 
 fn watch(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {

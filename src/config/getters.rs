@@ -294,6 +294,16 @@ impl Config {
         }
     }
 
+    /// Whether systemd wants to know how the server is.
+    pub fn is_supervised(&self) -> bool {
+        const INDEX: usize = index_of(&TABLE, "supervised");
+        match self.number(INDEX) {
+            1 => true,
+            2 => std::env::var_os("NOTIFY_SOCKET").is_some(),
+            _ => false,
+        }
+    }
+
     /// The percentiles that INFO latencystats shows.
     pub fn latency_percentiles(&self) -> Vec<f64> {
         const INDEX: usize = index_of(&TABLE, "latency-tracking-info-percentiles");

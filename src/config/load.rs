@@ -204,6 +204,9 @@ impl Loader {
                 return Err(format!("Can't load module from {path}: there are no modules").into());
             }
             (LineKind::User, ["default", rules @ ..]) => self.take_default_user(rules)?,
+            (LineKind::User, [name, ..]) if name.contains(char::is_whitespace) => {
+                return Err("Spaces not allowed in ACL usernames".into());
+            }
             (LineKind::User, [name, ..]) => {
                 self.warn(format!("user {name}: there are no ACL users yet, so nobody can log in as {name}"));
             }
@@ -229,8 +232,15 @@ impl Loader {
             "skip-sanitize-payload",
             "nopass",
         ];
+        let mut passwords = 0;
         for rule in rules {
             if let Some(password) = rule.strip_prefix('>') {
+                passwords += 1;
+                if passwords > 1 {
+                    return Err(
+                        "Error in user declaration: the default user can have one password only".into()
+                    );
+                }
                 self.config.store(REQUIREPASS, Value::Text(password.to_owned()));
                 self.set[REQUIREPASS] = true;
             } else if !OPEN.contains(rule) {

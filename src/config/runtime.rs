@@ -13,6 +13,10 @@ use std::sync::atomic::Ordering;
 
 const APPENDONLY: usize = index_of(&TABLE, "appendonly");
 const MAXCLIENTS: usize = index_of(&TABLE, "maxclients");
+const SUPERVISED: usize = index_of(&TABLE, "supervised");
+const PORT: usize = index_of(&TABLE, "port");
+const UNIX_SOCKET: usize = index_of(&TABLE, "unixsocket");
+const TLS_PORT: usize = index_of(&TABLE, "tls-port");
 const MAXMEMORY: usize = index_of(&TABLE, "maxmemory");
 const POLICY: usize = index_of(&TABLE, "maxmemory-policy");
 const PROTECTED: usize = index_of(&TABLE, "enable-protected-configs");
@@ -190,6 +194,12 @@ pub(super) fn check_together(value: impl Fn(usize) -> Value) -> Result<(), &'sta
             "hot-tier-percent, block-cache-percent and write-buffer-percent are more than 100 together",
         );
     }
+    let is_set = |index: usize| value(index) != TABLE[index].default();
+    if matches!(value(PORT), Value::Number(0)) && (is_set(UNIX_SOCKET) || is_set(TLS_PORT)) {
+        return Err(
+            "port 0 picks a free TCP port, and neither a unix socket nor TLS can be served instead: give a port",
+        );
+    }
     Ok(())
 }
 
@@ -202,6 +212,7 @@ pub(super) fn warning_of(index: usize, value: &Value) -> Option<Warning> {
         (MAXMEMORY, Value::Number(bytes @ 1..)) if (*bytes as u64) < MEMORY_BYTES_MIN => {
             "less than 64mb counts as 64mb".to_owned()
         }
+        (SUPERVISED, Value::Number(0)) => "no effect, because upstart is not talked to".to_owned(),
         (POLICY, value) if *value != directive.default() => {
             "no key is deleted to save memory: what leaves it stays on disk".to_owned()
         }

@@ -85,10 +85,6 @@ pub const ACCEPTED: &[Directive] = &[
     int("tls-session-cache-timeout", 300, 0).ignored(NO_TLS).doc("Seconds a TLS session is kept."),
     // The process.
     yes_no("daemonize", false).at_start().ignored(NO_SERVICE).doc("Whether to run in the background."),
-    choice("supervised", &["upstart", "systemd", "auto", "no"], 3)
-        .at_start()
-        .ignored(NO_SERVICE)
-        .doc("The service manager to talk to."),
     yes_no("syslog-enabled", false).at_start().ignored(NO_SYSLOG).doc("Whether to log to syslog."),
     text("syslog-ident", "redis").at_start().ignored(NO_SYSLOG).doc("The name in syslog."),
     choice(

@@ -39,6 +39,10 @@ pub const OBEYED: &[Directive] = &[
         "the folder of the database (db) and of the checkpoints; made at the start, and fixed from then on",
     )
     .doc("The data folder."),
+    choice("supervised", &["upstart", "systemd", "auto", "no"], 3)
+        .at_start()
+        .mapped("systemd is told when the server is ready and when it ends; auto: if there is a NOTIFY_SOCKET")
+        .doc("The service manager to talk to."),
     yes_no("appendonly", true)
         .mapped("the log is always written; how often it reaches the disk is appendfsync's affair")
         .doc("Whether every change is logged."),
@@ -46,7 +50,7 @@ pub const OBEYED: &[Directive] = &[
         .doc("When the log is forced to the disk: each second, before each reply, or when the system likes."),
     // Memory.
     memory("maxmemory", 1 << 30, 0)
-        .mapped("bounds the whole process, not the data; 0 is three quarters of the machine, less than 64mb is 64mb")
+        .mapped("bounds the whole process, not the data; 0 is three quarters of the machine or the container, less than 64mb is 64mb")
         .doc("Memory for everything: hot keys, caches, write buffers and clients."),
     choice(
         "maxmemory-policy",

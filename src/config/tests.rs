@@ -196,6 +196,17 @@ fn wrong_lines_are_refused_in_the_words_of_redis() {
             "user default off",
             "Error in user declaration 'off': the default user can have a >password, and may do everything",
         ),
+        // As one word, as lists of arguments often have it: a user of that name would let everybody in.
+        ("user \"default on >secret ~* &* +@all\"", "Spaces not allowed in ACL usernames"),
+        ("user default on >a >b", "Error in user declaration: the default user can have one password only"),
+        (
+            "port 0\nunixsocket /x",
+            "port 0 picks a free TCP port, and neither a unix socket nor TLS can be served instead: give a port",
+        ),
+        (
+            "port 0\ntls-port 6380",
+            "port 0 picks a free TCP port, and neither a unix socket nor TLS can be served instead: give a port",
+        ),
         ("aclfile /x", "ACL files are not supported; set a password with requirepass"),
         (
             "hot-tier-percent 80",

@@ -68,7 +68,12 @@ pub struct Call<'c> {
 impl<'c> Call<'c> {
     /// The key at an argument, in the selected database.
     pub fn key(&self, index: usize) -> Key {
-        self.txn.key(self.database, self.args.at(index))
+        self.key_named(self.args.at(index))
+    }
+
+    /// The key of these bytes in the selected database.
+    pub fn key_named(&self, name: &[u8]) -> Key {
+        self.txn.key(self.database, name)
     }
 
     /// Remembers which keys a client that caches is about to read, before their values are looked at.
@@ -95,7 +100,7 @@ impl<'c> Call<'c> {
         plan.iter().any(|(id, _)| self.node.keyspace.stripes().sequence(id) > sequence)
     }
 
-    /// The same for a command within this one (of a script): it sees what was written so far. Give its transaction's end back by
+    /// The call of a command within this one (of a script): it sees what was written so far. Give its transaction's end back by
     /// `Txn::take_up`, its effects by appending them.
     pub fn nest<'n>(&'n mut self, args: Args<'n>) -> Call<'n>
     where
@@ -133,10 +138,5 @@ impl<'c> Call<'c> {
             let args = OwnedArgs::from_args(args);
             self.effects.push(Effect::Slow { args, command: entry.name, duration_us, by_script });
         }
-    }
-
-    /// The key of these bytes in the selected database.
-    pub fn key_named(&self, name: &[u8]) -> Key {
-        self.txn.key(self.database, name)
     }
 }

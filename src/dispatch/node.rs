@@ -127,6 +127,23 @@ pub struct Traffic {
     pub buffer_bytes: AtomicUsize,
 }
 
+impl Traffic {
+    /// CONFIG RESETSTAT.
+    pub fn reset(&self) {
+        for counter in [
+            &self.accepted,
+            &self.refused,
+            &self.moved,
+            &self.received_bytes,
+            &self.sent_bytes,
+            &self.output_limit_closed,
+            &self.query_limit_closed,
+        ] {
+            counter.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
 /// A histogram of how late worker loops came round, bucket `n` for at most 2^n microseconds.
 #[derive(Default)]
 pub struct LoopLag {

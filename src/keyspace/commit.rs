@@ -290,13 +290,16 @@ impl Txn<'_> {
                         .claim(row, Some(*data_type), author, || keyspace.stripes.begin_turn(stripe));
                 }
                 if *data_type != Some(DataType::Stream) {
-                    keyspace.waiters.tell_gone(row);
+                    keyspace.waiters.tell_gone(row, || keyspace.stripes.begin_turn(stripe));
                 }
             }
             // What has expired is removed by nobody's command.
             let expired =
                 states.iter().filter(|state| state.changed_by == 0 && overlay.removes(state.key.row()));
-            expired.for_each(|state| keyspace.waiters.tell_gone(state.key.row()));
+            expired.for_each(|state| {
+                let stripe = state.key.stripe();
+                keyspace.waiters.tell_gone(state.key.row(), || keyspace.stripes.begin_turn(stripe));
+            });
         }
         let is_remapped = !self.remapped.is_empty();
         if is_remapped {

@@ -14,6 +14,16 @@ pub const BUCKETS: usize = 22;
 const ERROR_CODE_BYTES_MAX: usize = 31;
 /// Different error codes kept apart.
 const ERROR_CODES_MAX: usize = 128;
+/// All further ones, as Valkey calls them. Redis stops counting instead, and forgets what it has counted.
+const OTHER_CODES: &str = "ERRORSTATS_OVERFLOW";
+
+fn count_code(errors: &mut BTreeMap<String, u64>, code: String, by: u64) {
+    if errors.len() < ERROR_CODES_MAX || errors.contains_key(&code) {
+        *errors.entry(code).or_default() += by;
+    } else {
+        *errors.entry(OTHER_CODES.to_owned()).or_default() += by;
+    }
+}
 
 #[derive(Default)]
 struct Cell {
@@ -78,10 +88,7 @@ impl Tally {
             (None, _) => {}
         }
         if let Some(text) = error {
-            let code = code_of(&text);
-            if self.errors.len() < ERROR_CODES_MAX || self.errors.contains_key(&code) {
-                *self.errors.entry(code).or_default() += 1;
-            }
+            count_code(&mut self.errors, code_of(&text), 1);
             self.last_error = Some(text);
         }
     }
@@ -166,12 +173,7 @@ impl Stats {
 
     fn count_errors(&self, code: String, by: u64) {
         self.error_total.fetch_add(by, Ordering::Relaxed);
-        let mut errors = self.errors.lock();
-        if let Some(count) = errors.get_mut(&code) {
-            *count += by;
-        } else if errors.len() < ERROR_CODES_MAX {
-            errors.insert(code, by);
-        }
+        count_code(&mut self.errors.lock(), code, by);
     }
 
     /// One command's figures.
@@ -237,5 +239,17 @@ mod tests {
         assert_eq!(stats.errors().get("WRONGTYPE"), Some(&1));
         stats.reset();
         assert_eq!((stats.calls(), stats.error_total()), (0, 0));
+    }
+
+    #[test]
+    fn error_codes_beyond_those_kept_apart_are_counted_together() {
+        let stats = Stats::new(1, 1);
+        for code in 0..ERROR_CODES_MAX + 10 {
+            stats.error(format!("CODE{code} x").as_bytes());
+            stats.error(b"CODE0 x");
+        }
+        let errors = stats.errors();
+        assert_eq!(errors.len(), ERROR_CODES_MAX + 1);
+        assert_eq!((errors["CODE0"], errors[OTHER_CODES]), (ERROR_CODES_MAX as u64 + 11, 10));
     }
 }

@@ -1,7 +1,7 @@
 //! The library `bit`: operations on 32-bit numbers, after BitOp 1.0.2.
-#![allow(unsafe_code, reason = "C functions of Lua; the rule of vm.rs holds here")]
 //!
 //! An argument is a number modulo 2^32, rounded to the nearest even one; a result is signed.
+#![allow(unsafe_code, reason = "C functions of Lua; the rule of vm.rs holds here")]
 
 use std::ffi::c_int;
 

@@ -1,8 +1,8 @@
 //! The library `cjson`, after lua-cjson 2.1.0: its table, and Lua values to JSON. The way back is json_decode.rs.
-#![allow(unsafe_code, reason = "C functions of Lua; the rule of vm.rs holds here")]
 //!
 //! A table whose keys are all positive integers is an array, holes are null; any other one, the empty one included, is an object in
 //! Lua's order. Text is taken as it is, but for control characters, quote, backslash and slash.
+#![allow(unsafe_code, reason = "C functions of Lua; the rule of vm.rs holds here")]
 
 use std::ffi::{CStr, c_char, c_int};
 use std::ptr;

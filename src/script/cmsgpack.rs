@@ -1,8 +1,8 @@
 //! The library `cmsgpack`: Lua values to MessagePack and back, after lua-cmsgpack 0.4.0.
-#![allow(unsafe_code, reason = "C functions of Lua; the rule of vm.rs holds here")]
 //!
 //! A table whose keys are 1 to n is an array, any other one a map. Numbers that are integers of 64 bits are written as such, in the
 //! shortest form, others as a float if that loses nothing, else as a double. Tables nested deeper than [`PACK_DEPTH_MAX`] are nil.
+#![allow(unsafe_code, reason = "C functions of Lua; the rule of vm.rs holds here")]
 
 use std::ffi::c_int;
 

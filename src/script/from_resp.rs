@@ -1,5 +1,4 @@
 //! A command's reply becomes a Lua value.
-#![allow(unsafe_code, reason = "C functions of Lua; the rule of vm.rs holds here")]
 //!
 //! | reply | value |
 //! |---|---|
@@ -13,6 +12,7 @@
 //!
 //! Attributes are skipped. One pass over the bytes, pushing as it goes; a reply that is cut short or nested beyond
 //! `DEPTH_MAX` is refused.
+#![allow(unsafe_code, reason = "C functions of Lua; the rule of vm.rs holds here")]
 
 use std::ffi::c_int;
 

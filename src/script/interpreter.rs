@@ -1,8 +1,8 @@
 //! One Lua interpreter: made, given scripts to compile or libraries to load, made to run them.
-#![allow(unsafe_code, reason = "C functions of Lua; the rule of vm.rs holds here")]
 //!
 //! Whatever may raise an error runs inside one protected C function (`make`, `compile`, `load`, `run_script`), which gets a struct of
 //! this file by pointer. So no error of Lua, lack of memory included, leaves an [`Interpreter`] other than as a value.
+#![allow(unsafe_code, reason = "C functions of Lua; the rule of vm.rs holds here")]
 
 use std::ffi::{c_int, c_void};
 use std::ptr;

@@ -1,8 +1,8 @@
 //! How cjson is set: what `cjson.encode_max_depth` and its sisters change.
-#![allow(unsafe_code, reason = "C functions of Lua; the rule of vm.rs holds here")]
 //!
 //! The settings of the global `cjson` last for one run; those of a table made by `cjson.new()` as long as that table, in a
 //! userdata that is the first upvalue of its functions.
+#![allow(unsafe_code, reason = "C functions of Lua; the rule of vm.rs holds here")]
 
 use std::ffi::{CStr, c_char, c_int};
 use std::ptr;

@@ -1,8 +1,8 @@
 //! JSON to Lua values: `cjson.decode`.
-#![allow(unsafe_code, reason = "C functions of Lua; the rule of vm.rs holds here")]
 //!
 //! One token at a time, pushing values as they end. The text ends at its first zero byte. What is not JSON but a number to C (`inf`,
 //! `0x10`, `+7`) is read unless `decode_invalid_numbers` forbids it. A text without escapes is pushed from where it lies.
+#![allow(unsafe_code, reason = "C functions of Lua; the rule of vm.rs holds here")]
 
 use std::ffi::{CStr, c_char, c_int};
 use std::ptr;

@@ -1,8 +1,8 @@
 //! The functions of the table `redis`: calling commands, replies to hand back, the log.
-#![allow(unsafe_code, reason = "C functions of Lua; the rule of vm.rs holds here")]
 //!
 //! Each function is one that Lua calls directly, so that an error carries the place in the script where it was called, tail calls
 //! included. Checks come in Redis' order with its texts.
+#![allow(unsafe_code, reason = "C functions of Lua; the rule of vm.rs holds here")]
 
 use std::ffi::c_int;
 

@@ -1,8 +1,8 @@
 //! `redis.register_function`: how a library says which functions it has.
-#![allow(unsafe_code, reason = "C functions of Lua; the rule of vm.rs holds here")]
 //!
 //! It comes as `(name, callback)` or as one table of named arguments. All is checked on Lua's stack first; then the function gets
 //! its number in the registry and is added to the run's list, which raises nothing.
+#![allow(unsafe_code, reason = "C functions of Lua; the rule of vm.rs holds here")]
 
 use std::ffi::c_int;
 

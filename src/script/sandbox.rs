@@ -1,9 +1,9 @@
 //! What a script finds when it begins: the globals of Redis, none of which it can change.
-#![allow(unsafe_code, reason = "C functions of Lua; the rule of vm.rs holds here")]
 //!
 //! Built once for each interpreter, from Lua's own libraries: only the names listed here are taken over, some with another
 //! function (shims.rs), then ours are added, and every table gets its face. The real table of globals stays known to the
 //! engine, which sets `KEYS` and `ARGV` in it.
+#![allow(unsafe_code, reason = "C functions of Lua; the rule of vm.rs holds here")]
 
 use std::ffi::c_int;
 

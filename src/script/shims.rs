@@ -1,5 +1,4 @@
 //! Lua's own functions where they need another behaviour: errors and tables that cannot be changed.
-#![allow(unsafe_code, reason = "C functions of Lua; the rule of vm.rs holds here")]
 //!
 //! **Protected tables.** `_G` and the libraries must not be changed by a script. Such a table is an empty one (the *face*)
 //! whose metatable reads from the real one and refuses writes. The metatable carries the real table under a key no script can
@@ -8,6 +7,7 @@
 //! **Stopping.** What catches errors (`pcall`, `xpcall`, `coroutine.resume`, `load`) raises again once the run was stopped.
 //!
 //! **Bytecode** is never loaded: Lua does not check it.
+#![allow(unsafe_code, reason = "C functions of Lua; the rule of vm.rs holds here")]
 
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr;

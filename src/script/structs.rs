@@ -1,9 +1,9 @@
 //! The library `struct`: numbers and strings to bytes in a given layout, and back.
-#![allow(unsafe_code, reason = "C functions of Lua; the rule of vm.rs holds here")]
 //!
 //! A format is a row of options: `b B h H l L T i[n] I[n]` integers, `f d` floats, `x` a padding byte, `c[n]` a text of n bytes,
 //! `s` a text up to its zero; `< >` set the byte order, `![n]` the alignment. Native order and no alignment to begin with.
 //! Integers have 64 bits; in more than 8 bytes they are padded by zeros.
+#![allow(unsafe_code, reason = "C functions of Lua; the rule of vm.rs holds here")]
 
 use std::ffi::{CStr, c_int};
 

@@ -1,5 +1,4 @@
 //! A script's result becomes a reply.
-#![allow(unsafe_code, reason = "C functions of Lua; the rule of vm.rs holds here")]
 //!
 //! Strings are bulks, numbers integers (cut off), `false` and `nil` nulls, `true` is 1 (a boolean after `redis.setresp(3)`). A table
 //! is what its first fitting field says: `err`, `ok`, `double`, `big_number`, `verbatim_string`, `map`, `set`; else an array up to its
@@ -8,6 +7,7 @@
 //! The walk is a loop with its own stack of [`Step`]s beside Lua's, so that depth costs no stack of the thread. Lua's stack
 //! ends the nesting at about 8000 with an error in place, as in Redis. A table that contains itself twice would
 //! write without end: the host is asked now and then, and the bytes are bounded.
+#![allow(unsafe_code, reason = "C functions of Lua; the rule of vm.rs holds here")]
 
 use std::ffi::{CStr, c_int};
 

@@ -1,13 +1,13 @@
 //! The run in progress, as C functions called by Lua see it, and how they raise errors.
-#![allow(
-    unsafe_code,
-    reason = "Lua's C interface: exact stack levels and error values are beyond the safe one"
-)]
 //!
 //! Lua raises an error by a jump that skips Rust's destructors. Therefore the rule of every file of this floor that speaks to
 //! Lua directly: **while a Lua function is called that may raise, no live value of the frame needs dropping**. What must be
 //! dropped lives in [`Run`], which the engine owns. The thread's [`Run`] is found through a cell; it is set for the length
 //! of a run and never across threads.
+#![allow(
+    unsafe_code,
+    reason = "Lua's C interface: exact stack levels and error values are beyond the safe one"
+)]
 
 use std::any::Any;
 use std::cell::Cell;

@@ -8,10 +8,10 @@
 
 use super::effects::{apply, forget_session};
 use super::messages::filled;
+use super::sending::Sending;
 use super::worker::Desk;
 use super::{Local, Shared};
 use crate::base::random::Rng;
-use crate::config::{AppendFsync, ClientClass};
 use crate::dispatch::group::{Settled, Ticket};
 use crate::dispatch::prepare::{Prepared, misconf_text, prepare};
 use crate::dispatch::run::{self, Bench, Pause, Ran, Request, Runner};
@@ -43,11 +43,6 @@ const BELIEVED_BYTES: usize = 4 << 20;
 const TURN_US: u64 = 100;
 /// Its commands stay in an open group for so much longer, turn after turn: of a row that they all write the group writes one.
 const GROUP_US: u64 = 1000;
-const SEND_BYTES: usize = 128 << 10;
-/// So much of what a client is sent does not count against its output limit, as in Redis, where it is the fixed part of the buffer.
-const FREE_OUTPUT_BYTES: usize = 16 << 10;
-/// A buffer that the worker does not give back by itself.
-const HUGE_BYTES: usize = 4 << 20;
 /// An idle connection gives back buffers larger than this.
 const KEEP_BYTES: usize = 64 << 10;
 
@@ -64,9 +59,11 @@ pub(super) struct Connection {
     pub(super) decoder: Decoder,
     pub(super) input: BytesMut,
     pub(super) output: Vec<u8>,
+    /// Replies that may go and have not gone yet, and for whom they wait no longer (`sending`).
+    pub(super) sending: Sending,
     /// Commands of an open group, and where to learn what becomes of it.
     members: Vec<Member>,
-    ticket: Option<Ticket>,
+    pub(super) ticket: Option<Ticket>,
     /// When the first of them came.
     joined_us: u64,
     /// Room that the query buffer is to get before more is read.
@@ -76,9 +73,9 @@ pub(super) struct Connection {
     /// Requests at the front of `input`, behind those, whose keys have been looked at (`dispatch::lookahead`).
     foreseen: usize,
     /// The group stalled: its commands are run by themselves.
-    alone: bool,
+    pub(super) alone: bool,
     /// Replies in `output` that are not let go yet, and up to where the log must be flushed for them.
-    replies: usize,
+    pub(super) replies: usize,
     pub(super) sequence: u64,
     pub(super) epoch: u64,
     /// Hold the replies back for so long (WAIT, DEBUG SLEEP).
@@ -121,7 +118,7 @@ enum Step {
 }
 
 /// Why a connection ends, when not by its own wish.
-type Ended = io::Result<()>;
+pub(super) type Ended = io::Result<()>;
 
 impl Connection {
     pub(super) fn new(at: &Desk, seat: usize, stream: TcpStream, session: Session) -> Connection {
@@ -136,6 +133,7 @@ impl Connection {
             decoder: Decoder::new(),
             input: BytesMut::new(),
             output: Vec::new(),
+            sending: Sending::default(),
             members: Vec::new(),
             ticket: None,
             joined_us: 0,
@@ -199,7 +197,8 @@ impl Connection {
 
     /// True when nothing is under way.
     pub(super) fn is_at_rest(&self) -> bool {
-        self.members.is_empty() && self.ticket.is_none() && self.output.is_empty() && self.posted.is_none()
+        let has_sent = self.output.is_empty() && self.sending.is_over();
+        self.members.is_empty() && self.ticket.is_none() && has_sent && self.posted.is_none()
     }
 
     /// Runs every whole request in the buffer.
@@ -584,134 +583,6 @@ impl Connection {
         } else if self.output.len() > start {
             self.replies += 1;
         }
-    }
-
-    /// Lets the gathered replies go: log first, then the socket.
-    pub(super) async fn flush(&mut self) -> Ended {
-        if self.output.is_empty() {
-            self.alone = false;
-            return Ok(());
-        }
-        let mut has_yielded = false;
-        if self.ticket.as_ref().is_some_and(|ticket| ticket.get().is_none()) {
-            // Others on this worker may join the group, too: whoever comes back first settles it for all.
-            tokio::task::yield_now().await;
-            has_yielded = true;
-        }
-        if !self.settle() {
-            return Ok(());
-        }
-        self.alone = false;
-        if let Some(delay) = self.delay.take() {
-            self.hold_back(delay).await?;
-        }
-        if self.sequence > 0 {
-            let shared = Rc::clone(&self.shared);
-            let store = shared.node.keyspace.store();
-            if !has_yielded && self.sequence > store.flushed_sequence() {
-                // Others on this worker may have written, too: whoever comes first flushes for all.
-                tokio::task::yield_now().await;
-            }
-            let mut safe = shared.sync.flush(&shared.node, self.sequence);
-            if safe
-                && self.sequence > store.synced_sequence()
-                && shared.node.config.appendfsync() == AppendFsync::Always
-            {
-                safe = shared.sync.synced(&shared.node, self.sequence).await;
-            }
-            if !safe || (self.epoch != 0 && store.epoch() != self.epoch) {
-                self.retract();
-            }
-        }
-        self.sequence = 0;
-        self.replies = 0;
-        self.epoch = 0;
-        self.send().await
-    }
-
-    /// Replies that rest on what may be lost become errors.
-    fn retract(&mut self) {
-        let reason = self
-            .shared
-            .node
-            .keyspace
-            .store()
-            .failure()
-            .unwrap_or_else(|| "the database was reopened".to_owned());
-        self.has_retracted = true;
-        self.output.clear();
-        for _ in 0..self.replies {
-            Reply::new(&mut self.output, self.session.proto).error(&misconf_text(&reason));
-        }
-    }
-
-    /// Writes the output to the socket, waiting for a slow client as long as its output limits allow.
-    async fn send(&mut self) -> Ended {
-        let mut output = std::mem::take(&mut self.output);
-        let sent = self.send_bytes(&output).await;
-        if output.capacity() > HUGE_BYTES {
-            // To give so many pages back takes milliseconds.
-            drop(self.shared.pool.start(move || drop(output)));
-        } else {
-            output.clear();
-            self.output = output;
-        }
-        sent
-    }
-
-    /// The same for bytes that need not be copied into the output.
-    pub(super) async fn send_bytes(&mut self, output: &[u8]) -> Ended {
-        let client = Arc::clone(&self.session.client);
-        let class = match client.kind() {
-            ClientKind::PubSub => ClientClass::Pubsub,
-            _ => ClientClass::Normal,
-        };
-        let limit = self.shared.node.config.output_limit(class);
-        let counted = output.len().saturating_sub(FREE_OUTPUT_BYTES) as u64;
-        if limit.hard_bytes > 0 && counted > limit.hard_bytes {
-            return Err(self.over_output_limit());
-        }
-        let mut sent = 0;
-        while sent < output.len() {
-            if sent > 0 {
-                // A reader as fast as this would keep the worker for as long as there is something to send.
-                tokio::task::yield_now().await;
-            }
-            let slice = &output[sent..output.len().min(sent + SEND_BYTES)];
-            match self.stream.try_write(slice) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(bytes) => sent += bytes,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let left = output.len() - sent;
-                    client.output_bytes.store(left, Ordering::Relaxed);
-                    let waiting = client.outbox().map_or(0, |outbox| outbox.bytes() as u64);
-                    let counted = left.saturating_sub(FREE_OUTPUT_BYTES) as u64 + waiting;
-                    let patience = match limit.soft_bytes {
-                        soft if soft > 0 && counted > soft => Duration::from_secs(limit.soft_seconds),
-                        _ => Duration::MAX,
-                    };
-                    tokio::select! {
-                        ready = self.stream.writable() => ready?,
-                        () = client.ended() => return Err(io::ErrorKind::ConnectionAborted.into()),
-                        () = pause_for(patience) => return Err(self.over_output_limit()),
-                    }
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        client.output_bytes.store(0, Ordering::Relaxed);
-        client.sent_bytes.fetch_add(sent as u64, Ordering::Relaxed);
-        self.shared.node.traffic.sent_bytes.fetch_add(sent as u64, Ordering::Relaxed);
-        Ok(())
-    }
-
-    fn over_output_limit(&self) -> io::Error {
-        self.shared.node.traffic.output_limit_closed.fetch_add(1, Ordering::Relaxed);
-        tracing::warn!(
-            client = self.session.client.id,
-            "closed: more waits for it than client-output-buffer-limit allows"
-        );
-        io::Error::other("output buffer limit")
     }
 
     /// Between two bursts: figures for CLIENT LIST, and large buffers given back.

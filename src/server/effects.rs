@@ -100,6 +100,7 @@ pub(super) fn apply(connection: &mut Connection, effect: Effect) {
         Effect::ResetStatistics => {
             node.stats.reset();
             node.keyspace.figures().reset();
+            node.traffic.reset();
             node.vitals.reset();
         }
         Effect::Shutdown(mode) => node.request_shutdown(mode),

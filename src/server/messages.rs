@@ -83,8 +83,8 @@ impl Connection {
             self.collect_messages();
             self.flush().await?;
             let Some(outbox) = self.session.client.outbox().cloned() else { return Ok(()) };
-            if !self.output.is_empty() {
-                // What RocksDB stalled is run again before anything else is sent.
+            if !self.output.is_empty() || !self.sending.is_over() {
+                // What RocksDB stalled is run again before anything else is sent, and so is a command that was fed.
                 return Ok(());
             }
             outbox.sent();

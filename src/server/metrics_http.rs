@@ -63,21 +63,24 @@ enum Asked {
 
 async fn answer(mut stream: TcpStream, node: Arc<Node>, sync: Arc<WalSync>) -> io::Result<()> {
     let Some(head) = read_head(&mut stream).await? else { return Ok(()) };
+    let is_head = head.starts_with(b"HEAD ");
     let (status, kind, body) = match asked(&head) {
         Asked::Page => match tokio::task::spawn_blocking(move || collect(&node, &sync).text()).await {
             Ok(Ok(text)) => ("200 OK", CONTENT_TYPE, text),
             _ => ("500 Internal Server Error", "text/plain", "no page\n".to_owned()),
         },
         Asked::OtherPath => ("404 Not Found", "text/plain", "see /metrics\n".to_owned()),
-        Asked::OtherMethod => ("405 Method Not Allowed", "text/plain", "GET only\n".to_owned()),
+        Asked::OtherMethod => ("405 Method Not Allowed", "text/plain", "GET or HEAD\n".to_owned()),
         Asked::Nonsense => ("400 Bad Request", "text/plain", "no HTTP request\n".to_owned()),
     };
     let head = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nAllow: GET\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nAllow: GET, HEAD\r\nConnection: close\r\n\r\n",
         body.len(),
     );
     stream.write_all(head.as_bytes()).await?;
-    stream.write_all(body.as_bytes()).await?;
+    if !is_head {
+        stream.write_all(body.as_bytes()).await?;
+    }
     stream.shutdown().await
 }
 
@@ -109,7 +112,7 @@ fn asked(head: &[u8]) -> Asked {
     match (method, path) {
         _ if !version.starts_with(b"HTTP/1.") => Asked::Nonsense,
         (_, path) if path != b"/metrics" => Asked::OtherPath,
-        (b"GET", _) => Asked::Page,
+        (b"GET" | b"HEAD", _) => Asked::Page,
         _ => Asked::OtherMethod,
     }
 }
@@ -394,6 +397,8 @@ mod tests {
                 assert!(page.lines().any(|one| one == line), "no {line} in:\n{page}");
             }
             assert!(ask(address, "GET / HTTP/1.1\r\n\r\n").await.starts_with("HTTP/1.1 404 "));
+            let head = ask(address, "HEAD /metrics HTTP/1.1\r\n\r\n").await;
+            assert!(head.starts_with("HTTP/1.1 200 ") && head.ends_with("\r\n\r\n"), "{head}");
             assert!(ask(address, "PUT /metrics HTTP/1.1\r\n\r\n").await.starts_with("HTTP/1.1 405 "));
             assert!(ask(address, "GET /metrics HTTP").await.starts_with("HTTP/1.1 400 "));
             assert_eq!(ask(address, "").await, "");

@@ -23,6 +23,8 @@ mod pool;
 mod readers;
 mod retune;
 mod save;
+mod sending;
+pub mod service_manager;
 mod shown;
 mod sync;
 mod worker;
@@ -123,6 +125,7 @@ impl Server {
         let listeners = accept::listen(&config)?;
         let node = Arc::new(open_node(&config, open_files_max, table, clock)?);
         retune::retune(&node);
+        save::remove_unfinished(&node);
         node.checkpoint.get_or_init(|| |node| save::checkpoint(node));
         let addresses: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
         let port = addresses.first().map_or(0, SocketAddr::port);

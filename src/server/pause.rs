@@ -166,7 +166,10 @@ impl Connection {
                     Pause::Heavy
                 }
                 Pause::Heavy => {
-                    self.flush().await?;
+                    // Who waits for the end of its turn does not wait for its client to read.
+                    if held.turn.is_none() {
+                        self.flush().await?;
+                    }
                     let turn = shared.pool.heavy_turn(held.turn.is_some());
                     let turn = match held.unless_busy(Some(HEAVY_MAX), turn).await? {
                         Ok(turn) => turn,
@@ -414,16 +417,13 @@ impl Connection {
 
     /// Waits until the command's turn comes, its time is up, it is unblocked, or the client goes.
     async fn wait_to_be_fed(&mut self, held: &mut Held, wait: &Wait) -> io::Result<Fed> {
-        let flushed = self.flush().await;
         let Some(waiter) = held.waiter.clone() else { return Ok(Fed::Gone) };
         let client = Arc::clone(&self.session.client);
         let shared = Arc::clone(&self.shared);
         self.show_command(&shared.node.table.entries()[held.job.command]);
         client.blocked.store(true, Ordering::Relaxed);
-        let fed = match flushed {
-            Ok(()) => self.wait_for_decision(&waiter, wait).await,
-            Err(error) => Err(error),
-        };
+        let fed = self.wait_for_decision(&waiter, wait).await;
+        self.sending.wait_for_nobody();
         client.blocked.store(false, Ordering::Relaxed);
         // Whoever decided first counts: a claim that came before a timeout or a disconnect is a turn to use or to pass on.
         waiter.decide(State::Done);
@@ -436,7 +436,7 @@ impl Connection {
                 shared: Arc::clone(&self.shared),
                 key,
                 stripe: StripeId::of(position),
-                pass_on: true,
+                pass_on: waiter.takes(),
             });
         }
         let gone = !matches!(fed, Ok(true));
@@ -457,14 +457,18 @@ impl Connection {
     }
 
     /// False when the client has gone. Requests that arrive meanwhile are kept for later.
-    async fn wait_for_decision(&mut self, waiter: &Waiter, wait: &Wait) -> io::Result<bool> {
+    async fn wait_for_decision(&mut self, waiter: &Arc<Waiter>, wait: &Wait) -> io::Result<bool> {
         let client = Arc::clone(&self.session.client);
-        let room = self.shared.node.config.query_buffer_bytes_max();
+        let shared = Arc::clone(&self.shared);
+        let room = shared.node.config.query_buffer_bytes_max();
+        let patience = || match wait.deadline_ms {
+            None => Duration::MAX,
+            Some(at_ms) => Duration::from_millis(at_ms.saturating_sub(shared.node.clock.now_ms())),
+        };
+        self.sending.wait_for(Arc::clone(waiter), patience());
+        self.flush().await?;
         loop {
-            let patience = match wait.deadline_ms {
-                None => Duration::MAX,
-                Some(at_ms) => Duration::from_millis(at_ms.saturating_sub(self.shared.node.clock.now_ms())),
-            };
+            let patience = patience();
             let may_read = self.input.len() < room;
             tokio::select! {
                 biased;
@@ -493,7 +497,7 @@ impl Held {
             };
             let alone_on_stripe = waiter.keys().iter().filter(|key| on_stripe(key)).count() < 2;
             let touched = stripes.sequence(turn.stripe) == ran.sequence && alone_on_stripe;
-            turn.pass_on = ran.changed == 0 || (waiter.keys().len() > 1 && !touched);
+            turn.pass_on = waiter.takes() && (ran.changed == 0 || (waiter.keys().len() > 1 && !touched));
         }
         if let Some(waiter) = self.waiter.take() {
             self.shared.node.keyspace.waiters().withdraw(&waiter);

@@ -60,7 +60,7 @@ pub(super) fn start_cut(shared: &Arc<Shared>) {
 }
 
 fn make(node: &Node) -> Result<PathBuf, String> {
-    let folder = node.keyspace.store().path().parent().unwrap_or(Path::new(".")).join("checkpoints");
+    let folder = folder_of(node);
     std::fs::create_dir_all(&folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
     let path = folder.join(format!("{:020}", node.clock.now_us()));
     node.keyspace.store().checkpoint(&path).map_err(|error| error.to_string())?;
@@ -82,8 +82,30 @@ fn prune(folder: &Path, keep: usize) {
     }
 }
 
+/// Removes what a kill has left of checkpoints that were being made.
+pub(super) fn remove_unfinished(node: &Node) {
+    let Ok(entries) = std::fs::read_dir(folder_of(node)) else { return };
+    for path in entries.flatten().map(|entry| entry.path()).filter(|path| is_unfinished(path)) {
+        match std::fs::remove_dir_all(&path) {
+            Ok(()) => tracing::info!(path = %path.display(), "an unfinished checkpoint was removed"),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "an unfinished checkpoint could not be removed");
+            }
+        }
+    }
+}
+
+fn folder_of(node: &Node) -> PathBuf {
+    node.keyspace.store().path().parent().unwrap_or(Path::new(".")).join("checkpoints")
+}
+
 fn is_checkpoint(path: &Path) -> bool {
     path.file_name().is_some_and(|name| {
         name.len() == 20 && name.to_string_lossy().bytes().all(|byte| byte.is_ascii_digit())
     })
+}
+
+/// RocksDB makes a checkpoint under this name and gives it its own when it is whole.
+fn is_unfinished(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "tmp") && is_checkpoint(&path.with_extension(""))
 }

@@ -15,6 +15,7 @@ use rocksdb::{
 };
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// What a store needs to know before it opens.
 #[derive(Debug, Clone)]
@@ -49,10 +50,8 @@ pub(super) struct Shared {
     write_buffers: WriteBufferManager,
     pub(super) dead: Arc<DeadSet>,
     pub(super) row_filter: Arc<RowFilter>,
-    capacity: std::sync::atomic::AtomicUsize,
+    capacity: AtomicUsize,
 }
-
-use std::sync::atomic::Ordering::Relaxed;
 
 /// A block cache is parted in at most 64, and into parts of at least this many bytes. What is larger than a part is not cached at all, so
 /// filters and indexes that can become large are cut into blocks. Many parts and small blocks also keep threads out of each other's way:
@@ -127,6 +126,7 @@ pub(super) fn open_db(
     faults: Arc<Faults>,
     read_only: bool,
 ) -> Result<Db, Unavailable> {
+    refuse_remains(path)?;
     let database = database_options(options, shared);
     let families: Vec<_> = Family::ALL
         .iter()
@@ -144,6 +144,24 @@ pub(super) fn open_db(
     let (dead, row_filter) = (Arc::clone(&shared.dead), Arc::clone(&shared.row_filter));
     let gathered = Family::ALL.map(|family| Memtables::of(family, options.write_buffer_bytes).merged);
     Db::new(db, read_only, faults, dead, row_filter, gathered).map_err(Unavailable)
+}
+
+/// Refuses a folder that holds files of a database but not `CURRENT`, which names its state: part of a copy, say. RocksDB would make
+/// a new database there and remove the files.
+fn refuse_remains(path: &Path) -> Result<(), Unavailable> {
+    // What a first start leaves that was killed has neither: they are made after CURRENT.
+    let is_data = |path: &Path| path.extension().is_some_and(|end| end == "sst" || end == "log");
+    let Ok(files) = std::fs::read_dir(path) else { return Ok(()) };
+    let data = files.flatten().map(|file| file.path()).find(|path| is_data(path));
+    match data.filter(|_| !path.join("CURRENT").exists()) {
+        None => Ok(()),
+        Some(file) => {
+            let name = file.file_name().unwrap_or_default().display();
+            Err(Unavailable(format!(
+                "there is {name} but no CURRENT: files of a database are missing, and nothing was touched"
+            )))
+        }
+    }
 }
 
 fn database_options(options: &StoreOptions, shared: &Shared) -> Options {
@@ -278,6 +296,26 @@ mod tests {
                 assert_eq!(view.get(Family::Stream, b"row").unwrap().as_deref(), Some(&b"new"[..]));
             })
             .unwrap();
+    }
+
+    #[test]
+    fn part_of_a_database_is_refused_and_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || Store::open(folder.path(), StoreOptions::default());
+        // A first start that was killed.
+        std::fs::write(folder.path().join("MANIFEST-000001"), b"").unwrap();
+        drop(open().unwrap());
+        for file in ["CURRENT", "000008.sst"] {
+            assert!(std::fs::exists(folder.path().join("CURRENT")).unwrap(), "{file}");
+        }
+        std::fs::remove_file(folder.path().join("CURRENT")).unwrap();
+        for file in ["000099.sst", "000098.log"] {
+            let file = folder.path().join(file);
+            std::fs::write(&file, b"rows").unwrap();
+            let refused = open().err().unwrap().to_string();
+            assert!(refused.contains("but no CURRENT"), "{refused}");
+            assert_eq!(std::fs::read(&file).unwrap(), b"rows");
+        }
     }
 
     #[test]

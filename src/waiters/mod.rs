@@ -6,8 +6,8 @@
 //! one compare-and-swap on the waiter's state, so a waiter is served once or not at all, and nothing it would have taken is lost:
 //! a claimed waiter that goes away passes its turn on.
 //!
-//! Readers of streams take nothing away, so all of them are told at once to look again, without a turn. Those of a consumer group
-//! do: of each group the first has a turn. They are told, too, when the key is no stream any more.
+//! Readers of streams take nothing away, so all of them have a turn at once: each sees what was there before the next command could
+//! take it away. Of those of a consumer group the first of each group has one; all of them when the key is no stream any more.
 //!
 //! Locks: a queue is changed only under the stripe lock of its key, or for removal; the shard mutex is innermost.
 
@@ -57,7 +57,7 @@ impl State {
 pub enum Service {
     /// It takes what comes: the first in the queue is served.
     Takes,
-    /// It only looks: all are.
+    /// It only looks: all such are.
     Reads,
     /// It takes what comes for its group (a hash of its name): the first of each group is served.
     Group(u64),
@@ -106,6 +106,24 @@ impl Waiter {
             self.wake.notify_one();
         }
         won
+    }
+
+    /// Whether what it is served is gone for others.
+    pub fn takes(&self) -> bool {
+        self.service != Service::Reads
+    }
+
+    /// Claims it with a turn on one of its keys, which `promise` makes good; unless somebody was quicker.
+    fn give_turn(&self, key: &[u8], promise: &mut impl FnMut()) -> bool {
+        // The slot stays locked over the claim: the woken connection finds the turn in it, or waits for the lock.
+        let mut turn = self.turn.lock();
+        let claimed = self.decide(State::Claimed);
+        if claimed {
+            *turn = Some(RowKey::from_slice(key));
+            self.in_turn.store(true, Ordering::Release);
+            promise();
+        }
+        claimed
     }
 
     /// Back to waiting after a turn that found nothing. Called under the locks of all its keys.
@@ -200,8 +218,8 @@ impl Waiters {
         self.count.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// Claims the first waiter of a key that wants this type; of readers all, of groups the first of each. Before a waiter that
-    /// takes can see the claim, `promise` is called: its turn begins. Called under the key's exclusive lock, or by the holder of its
+    /// Claims the first waiter of a key that wants this type; of readers all, of groups the first of each. Before a waiter can see
+    /// the claim, `promise` is called: its turn begins. Called under the key's exclusive lock, or by the holder of its
     /// turn, on behalf of a client (0: nobody).
     pub fn claim(&self, key: &[u8], has: Option<DataType>, by: u64, mut promise: impl FnMut()) -> bool {
         let queues = self.shard(key).lock();
@@ -219,29 +237,23 @@ impl Waiters {
             {
                 continue;
             }
-            if waiter.service == Service::Reads {
-                claimed |= waiter.decide(State::Claimed);
-                continue;
-            }
-            // The slot stays locked over the claim: the woken connection finds the turn in it, or waits for the lock.
-            let mut turn = waiter.turn.lock();
-            if waiter.decide(State::Claimed) {
-                *turn = Some(RowKey::from_slice(key));
-                waiter.in_turn.store(true, Ordering::Release);
-                promise();
+            if waiter.give_turn(key, &mut promise) {
                 claimed = true;
-                served.push(waiter.service);
+                if waiter.takes() {
+                    served.push(waiter.service);
+                }
             }
         }
         claimed
     }
 
-    /// Tells those who wait on behalf of a group that the key is gone, or is no stream any more.
-    pub fn tell_gone(&self, key: &[u8]) {
+    /// Tells those who wait on behalf of a group that the key is gone, or is no stream any more: each has a turn to say so. Called as
+    /// [`Waiters::claim`] is.
+    pub fn tell_gone(&self, key: &[u8], mut promise: impl FnMut()) {
         let queues = self.shard(key).lock();
         for waiter in queues.get(key).into_iter().flatten() {
             if matches!(waiter.service, Service::Group(_)) {
-                waiter.decide(State::Claimed);
+                waiter.give_turn(key, &mut promise);
             }
         }
     }
@@ -276,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn all_readers_are_told_and_the_first_of_each_group_has_a_turn() {
+    fn all_readers_have_a_turn_and_the_first_of_each_group() {
         let waiters = Waiters::default();
         let services =
             [Service::Group(1), Service::Reads, Service::Group(1), Service::Group(2), Service::Reads];
@@ -286,11 +298,11 @@ mod tests {
         let mut turns = 0;
         assert!(waiters.claim(b"s", Some(DataType::Stream), 0, || turns += 1));
         let claimed: Vec<_> = queue.iter().map(|waiter| waiter.state() == State::Claimed).collect();
-        assert_eq!((claimed, turns), (vec![true, true, false, true, true], 2));
-        assert!(queue[0].take_turn().is_some() && queue[1].take_turn().is_none());
+        assert_eq!((claimed, turns), (vec![true, true, false, true, true], 4));
+        assert!(queue[0].take_turn().is_some() && queue[1].take_turn().is_some());
         assert!(!waiters.claim(b"s", Some(DataType::List), 0, || {}));
-        waiters.tell_gone(b"s");
-        assert_eq!((queue[2].state(), queue[2].take_turn()), (State::Claimed, None));
+        waiters.tell_gone(b"s", || turns += 1);
+        assert_eq!((queue[2].state(), queue[2].take_turn().is_some(), turns), (State::Claimed, true, 5));
     }
 
     #[test]

@@ -394,6 +394,38 @@ fn replies_over_their_limit_close_the_client() {
     }
 }
 
+#[test]
+fn a_client_that_waits_and_does_not_read_is_fed_and_keeps_nobody_from_its_key() {
+    const MESSAGES: usize = 1000;
+    let server = Server::tuff(&[]);
+    let (mut waiting, mut other) = (server.client(), server.client());
+    waiting.run("HELLO 3");
+    waiting.run("SUBSCRIBE news");
+    waiting.send(&["BLPOP", "queue", "0"]).unwrap();
+    let is_waiting = |other: &mut Client| other.figure("clients", "blocked_clients") == "1";
+    while !is_waiting(&mut other) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // Far more than the sockets hold, and less than its output limit.
+    let message = "x".repeat(20_000);
+    for _ in 0..MESSAGES {
+        assert_eq!(other.call(&["PUBLISH", "news", &message]), Value::Integer(1));
+    }
+    for (line, reply) in
+        [("RPUSH queue first", 1), ("LLEN queue", 0), ("RPUSH queue second", 1), ("LLEN queue", 1)]
+    {
+        assert_eq!(other.run(line), Value::Integer(reply), "{line}");
+    }
+    let (mut messages, mut replies) = (0, Vec::new());
+    while messages < MESSAGES || replies.is_empty() {
+        match waiting.read() {
+            Value::Push(_) => messages += 1,
+            reply => replies.push(reply.render()),
+        }
+    }
+    assert_eq!((messages, replies), (MESSAGES, vec!["*2\n  \"queue\"\n  \"first\"".to_owned()]));
+}
+
 /// Fills a server with a little of everything, and answers what it should show afterwards.
 fn fill(client: &mut Client) -> Vec<(&'static str, Value)> {
     for n in 0..500 {

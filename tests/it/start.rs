@@ -4,6 +4,7 @@
 
 use crate::client::Client;
 use crate::server::{Server, subject_is_oracle};
+use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -124,6 +125,56 @@ fn the_pid_file_is_there_while_the_server_runs() {
     server.terminate();
     assert!(server.wait_for_exit().success());
     assert!(!path.exists());
+}
+
+#[test]
+fn what_a_kill_has_left_of_a_checkpoint_is_gone_after_the_next_start() {
+    if subject_is_oracle() {
+        return;
+    }
+    let desk = Desk::with("port 0\nbind 127.0.0.1\nlogfile log\n");
+    let checkpoint = |name: &str| desk.path("data/checkpoints").join(name);
+    let names = ["00001795360662398339.tmp", "00001795360662398339", "mine.tmp"];
+    for name in names {
+        std::fs::create_dir_all(checkpoint(name)).unwrap();
+        std::fs::write(checkpoint(name).join("000008.sst"), b"rows").unwrap();
+    }
+    let mut child = desk.command(1000).spawn().unwrap();
+    let log = || std::fs::read_to_string(desk.path("data/log")).unwrap_or_default();
+    wait_until("it is ready", || log().contains("ready to accept"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(names.map(|name| checkpoint(name).exists()), [false, true, true], "{}", log());
+}
+
+#[test]
+fn systemd_is_told_when_the_server_is_ready_and_when_it_ends() {
+    if subject_is_oracle() {
+        return;
+    }
+    for (supervised, heard) in [("systemd", true), ("auto", true), ("no", false)] {
+        let desk = Desk::with(&format!("port 0\nbind 127.0.0.1\nlogfile log\nsupervised {supervised}\n"));
+        let socket = UnixDatagram::bind(desk.path("notify")).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let hear = || {
+            let mut text = [0; 256];
+            let len = socket.recv(&mut text).unwrap();
+            String::from_utf8_lossy(&text[..len]).into_owned()
+        };
+        let mut child = desk.command(1000).env("NOTIFY_SOCKET", desk.path("notify")).spawn().unwrap();
+        let log = || std::fs::read_to_string(desk.path("data/log")).unwrap_or_default();
+        if heard {
+            assert_eq!(hear(), "READY=1\n");
+        }
+        wait_until("it is ready", || log().contains("ready to accept"));
+        Command::new("kill").arg(child.id().to_string()).status().unwrap();
+        assert!(child.wait().unwrap().success(), "{}", log());
+        if heard {
+            assert_eq!(hear(), "STOPPING=1\n");
+        }
+        socket.set_nonblocking(true).unwrap();
+        assert!(socket.recv(&mut [0; 256]).is_err(), "nothing else is said");
+    }
 }
 
 #[test]
