@@ -273,7 +273,7 @@ fn running(call: &Call<'_>, command: &'static str) -> Running {
 fn client_info(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let mut line = Vec::new();
     write_line(&mut line, &call.session.client, call.txn.now_ms(), Some(running(call, "client|info")));
-    reply.verbatim("txt", &line);
+    reply.verbatim(b"txt", &line);
     Ok(())
 }
 
@@ -293,7 +293,7 @@ fn client_list(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
         let running = (client.id == call.session.client.id).then(|| running(call, "client|list"));
         write_line(&mut lines, client, call.txn.now_ms(), running);
     }
-    reply.verbatim("txt", &lines);
+    reply.verbatim(b"txt", &lines);
     Ok(())
 }
 
@@ -323,7 +323,8 @@ fn client_kill(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
 
 fn client_unblock(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     if call.args.len() > 4 {
-        return fail("ERR unknown subcommand or wrong number of arguments for 'unblock'. Try CLIENT HELP.");
+        let start = "ERR unknown subcommand or wrong number of arguments for '";
+        return Err(Error::quoting(start, call.args.at(1), "'. Try CLIENT HELP.").into());
     }
     let with_error = match call.args.get(3).map(<[u8]>::to_ascii_lowercase).as_deref() {
         None | Some(b"timeout") => false,

@@ -131,7 +131,7 @@ fn protocol(kind: &[u8], reply: &mut Reply<'_>) -> Outcome {
             reply.bulk_str("server-cpu-usage");
             reply.integer(42);
         }
-        b"verbatim" => reply.verbatim("txt", b"This is a verbatim\nstring"),
+        b"verbatim" => reply.verbatim(b"txt", b"This is a verbatim\nstring"),
         b"true" => reply.boolean(true),
         b"false" => reply.boolean(false),
         _ => {

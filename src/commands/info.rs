@@ -110,7 +110,7 @@ fn info(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     for section in SECTIONS.iter().filter(|section| is_wanted(section, words)) {
         (section.write)(call.node, &mut page);
     }
-    reply.verbatim("txt", page.text.as_bytes());
+    reply.verbatim(b"txt", page.text.as_bytes());
     Ok(())
 }
 

@@ -69,7 +69,7 @@ fn lolwut(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
             env!("CARGO_PKG_VERSION"),
         ),
     };
-    reply.verbatim("txt", text.as_bytes());
+    reply.verbatim(b"txt", text.as_bytes());
     Ok(())
 }
 

@@ -116,7 +116,7 @@ fn memory_purge(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
 
 fn memory_malloc_stats(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     require_pool(call)?;
-    reply.verbatim("txt", allocator_report().as_bytes());
+    reply.verbatim(b"txt", allocator_report().as_bytes());
     Ok(())
 }
 
@@ -309,7 +309,7 @@ fn memory_doctor(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
             format!("{} things about memory look odd:\n\n{lines}", all.len())
         }
     };
-    reply.verbatim("txt", text.as_bytes());
+    reply.verbatim(b"txt", text.as_bytes());
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use crate::dispatch::keyspec::KeySpec;
 use crate::dispatch::spec::Flag::{Fast, Loading, MayReplicate, NoScript, PubSub, Stale};
 use crate::dispatch::spec::{Group, family};
 use crate::dispatch::{Call, Command, docs};
-use crate::keyspace::{Error, Outcome};
+use crate::keyspace::{Error, Outcome, fail};
 use crate::pubsub::{Kind, Name, Outbox};
 use crate::resp::Reply;
 use crate::session::{Effect, SubscriptionChange};
@@ -268,6 +268,9 @@ fn psubscribe(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
 }
 
 fn ssubscribe(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
+    if call.in_exec {
+        return fail("ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client");
+    }
     begin(call, reply, Kind::Shard, "ssubscribe")
 }
 

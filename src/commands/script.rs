@@ -156,10 +156,15 @@ fn run_text(call: &mut Call<'_>, reply: &mut Reply<'_>, read_only: bool) -> Outc
 }
 
 fn run_named(call: &mut Call<'_>, reply: &mut Reply<'_>, read_only: bool) -> Outcome {
+    const UNKNOWN: &str = "NOSCRIPT No matching script. Please use EVAL.";
+    let name = call.args.at(1);
+    if name.len() != Sha::HEX_LEN {
+        return fail(UNKNOWN);
+    }
     let words = split_words(call)?;
-    match Sha::parse(call.args.at(1)).and_then(|sha| call.node.scripts.get(sha)) {
+    match Sha::parse(name).and_then(|sha| call.node.scripts.get(sha)) {
         Some(script) => run(call, reply, &script, words, read_only),
-        None => fail("NOSCRIPT No matching script. Please use EVAL."),
+        None => fail(UNKNOWN),
     }
 }
 

@@ -105,14 +105,21 @@ pub fn lines_of(text: &str) -> Vec<Line> {
         .collect()
 }
 
-/// Reads a source whole.
+/// Reads a source whole. In comments any bytes may stand: those that are no text are replaced.
 pub fn read_whole(input: &mut dyn Read) -> io::Result<String> {
-    let mut text = String::new();
-    input.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > FILE_BYTES_MAX {
+    let mut bytes = Vec::new();
+    input.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(io::Error::other(format!("it is longer than {FILE_BYTES_MAX} bytes")));
     }
-    Ok(text)
+    let text = match String::from_utf8(bytes) {
+        Ok(text) => return Ok(text),
+        Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+    };
+    match lines_of(&text).iter().find(|line| line.text.contains(char::REPLACEMENT_CHARACTER)) {
+        None => Ok(text),
+        Some(line) => Err(io::Error::other(format!("line {} is not valid UTF-8", line.number))),
+    }
 }
 
 /// The words of a line; nothing if its quotes do not match, or a word is not UTF-8.

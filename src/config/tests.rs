@@ -267,6 +267,12 @@ fn files_include_files_and_a_circle_is_an_error() {
 
     write("circle.conf", &format!("include {0}\ninclude {0}\n", path("circle.conf")));
     assert!(load(&[&path("circle.conf")], "").err().unwrap().contains("too many files include each other"));
+    // Bytes of another encoding may stand in a comment.
+    std::fs::write(path("latin.conf"), b"# caf\xe9\nmaxclients 77\n").unwrap();
+    assert_eq!(load(&[&path("latin.conf")], "").map(|(config, _)| config.maxclients()).ok(), Some(77));
+    std::fs::write(path("latin.conf"), b"# caf\xe9\n\nrequirepass caf\xe9\n").unwrap();
+    let said = load(&[&path("latin.conf")], "").err().unwrap();
+    assert!(said.ends_with("latin.conf': line 3 is not valid UTF-8"), "{said}");
     let text =
         format!("Fatal error, can't open config file '{}': No such file or directory", path("none.conf"));
     assert_eq!(load(&[&path("none.conf")], "").err(), Some(text));

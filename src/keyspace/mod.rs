@@ -66,7 +66,7 @@ use crate::encoding::system::{
 };
 use crate::encoding::{FORMAT_VERSION, Family, row::successor};
 use crate::hot::{HotTier, RowName};
-use crate::store::{Batch, Db, ReadError, Store, Tier, Unavailable, View, WriteError};
+use crate::store::{Batch, Db, ReadError, STOPPED, Store, Tier, Unavailable, View, WriteError};
 use crate::waiters::Waiters;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -184,6 +184,9 @@ impl Keyspace {
             store,
         };
         keyspace.gc.notice();
+        if keyspace.store.is_failed() {
+            keyspace.signal_failure();
+        }
         Ok(keyspace)
     }
 
@@ -379,8 +382,14 @@ fn read_system(
     batch.put(db, Family::System, VERSION_ROW, &(next_version + VERSION_LEASE).to_be_bytes());
     let next_namespace = number(NAMESPACE_ROW)?.unwrap_or(1 << 20);
     if !db.is_read_only() {
-        store.write(db, batch, true)?;
-        store.sync_wal()?;
+        match store.write(db, batch, false) {
+            // Without the lease nothing may be written: whoever repairs the store comes again.
+            Err(WriteError::Stalled) => store.fail(STOPPED),
+            written => {
+                written?;
+                store.sync_wal()?;
+            }
+        }
     }
     let databases = read_databases(&view, database_count)?;
     let libraries = Libraries::read(&view)?;

@@ -193,12 +193,12 @@ impl<'a> Reply<'a> {
     }
 
     /// Text with its format, three letters (`txt`, `mkd`); a bulk string in RESP2.
-    pub fn verbatim(&mut self, format: &str, text: &[u8]) {
+    pub fn verbatim(&mut self, format: &[u8], text: &[u8]) {
         if !self.is_resp3() {
             return self.bulk(text);
         }
         let mut code = [b' '; 3];
-        code.iter_mut().zip(format.bytes()).for_each(|(to, from)| *to = from);
+        code.iter_mut().zip(format).for_each(|(to, from)| *to = *from);
         self.header(b'=', (text.len() + 4) as i64);
         self.out.extend_from_slice(&code);
         self.out.push(b':');
@@ -341,7 +341,7 @@ mod tests {
         check(|r| r.double(f64::NEG_INFINITY), "$4|-inf|", ",-inf|");
         check(|r| r.boolean(true), ":1|", "#t|");
         check(|r| r.boolean(false), ":0|", "#f|");
-        check(|r| r.verbatim("txt", b"hello"), "$5|hello|", "=9|txt:hello|");
+        check(|r| r.verbatim(b"txt", b"hello"), "$5|hello|", "=9|txt:hello|");
         check(|r| r.big_number("123"), "$3|123|", "(123|");
         check(|r| r.raw(b":1\r\n"), ":1|", ":1|");
     }

@@ -4,7 +4,7 @@
 //! shortest form, others as a float if that loses nothing, else as a double. Tables nested deeper than [`PACK_DEPTH_MAX`] are nil.
 #![allow(unsafe_code, reason = "C functions of Lua; the rule of vm.rs holds here")]
 
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 
 use mlua::ffi::{self, lua_CFunction, lua_State};
 
@@ -208,7 +208,9 @@ impl<'a> Cursor<'a> {
     /// Pushes the next value.
     unsafe fn push(&mut self, lua: *mut lua_State, depth: usize) -> Result<(), Broken> {
         unsafe {
-            ffi::luaL_checkstack(lua, 3, c"in function mp_decode_to_lua_type".as_ptr());
+            const TOO_MANY: &CStr =
+                c"too many return values at once; use unpack_one or unpack_limit instead.";
+            ffi::luaL_checkstack(lua, 3, TOO_MANY.as_ptr());
             let start = self.rest;
             let mark = self.number(1)? as u8;
             match mark {

@@ -30,6 +30,9 @@ const fn hex_values() -> [u8; 256] {
 pub struct Sha(pub [u8; 20]);
 
 impl Sha {
+    /// How many digits its text has.
+    pub const HEX_LEN: usize = 40;
+
     /// The name of `text`.
     pub fn of(text: &[u8]) -> Sha {
         Sha(Sha1::digest(text).into())
@@ -37,7 +40,7 @@ impl Sha {
 
     /// Reads 40 hexadecimal digits, of either case.
     pub fn parse(hex: &[u8]) -> Option<Sha> {
-        let hex: &[u8; 40] = hex.try_into().ok()?;
+        let hex: &[u8; Sha::HEX_LEN] = hex.try_into().ok()?;
         let (pairs, _) = hex.as_chunks::<2>();
         let mut bytes = [0; 20];
         let mut all = 0;
@@ -50,9 +53,9 @@ impl Sha {
     }
 
     /// The 40 digits, in lower case.
-    pub fn hex(&self) -> [u8; 40] {
+    pub fn hex(&self) -> [u8; Sha::HEX_LEN] {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut hex = [0; 40];
+        let mut hex = [0; Sha::HEX_LEN];
         for (pair, byte) in hex.chunks_exact_mut(2).zip(self.0) {
             pair[0] = DIGITS[usize::from(byte >> 4)];
             pair[1] = DIGITS[usize::from(byte & 15)];

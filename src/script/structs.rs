@@ -199,7 +199,11 @@ fn as_c_long(number: f64) -> i64 {
 /// The same for `unsigned long`.
 fn as_c_unsigned_long(number: f64) -> u64 {
     const TWO_63: f64 = 9_223_372_036_854_775_808.0;
-    if number < TWO_63 { as_c_long(number) as u64 } else { (as_c_long(number - TWO_63) as u64) ^ (1 << 63) }
+    if number < TWO_63 || number.is_nan() {
+        as_c_long(number) as u64
+    } else {
+        (as_c_long(number - TWO_63) as u64) ^ (1 << 63)
+    }
 }
 
 unsafe extern "C-unwind" fn unpack(lua: *mut lua_State) -> c_int {

@@ -189,10 +189,7 @@ impl Walk<'_, '_> {
                 ffi::lua_pushvalue(lua, -2);
                 push_field(lua, c"string");
                 if let (Some(format), Some(text)) = (string_at(lua, -3), string_at(lua, -1)) {
-                    // Three letters; what is no text becomes blanks.
-                    let mut code = [b' '; 3];
-                    code.iter_mut().zip(until_zero(format)).for_each(|(to, from)| *to = *from);
-                    self.reply.verbatim(std::str::from_utf8(&code).unwrap_or("   "), text);
+                    self.reply.verbatim(until_zero(format), text);
                     ffi::lua_settop(lua, top);
                     return true;
                 }

@@ -458,6 +458,9 @@ impl Connection {
                 Step::Done
             }
             Prepared::Refuse(entry, text) => {
+                if let Some(entry) = entry {
+                    self.show_command(entry);
+                }
                 self.refuse(entry, &text);
                 Step::Done
             }

@@ -5,6 +5,7 @@
 use super::Shared;
 use crate::keyspace::Stop;
 use crate::metrics::vitals::TICK_PERIOD_MS;
+use crate::store::STOPPED;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -16,6 +17,9 @@ const MEMTABLES_PERIOD: Duration = Duration::from_millis(100);
 const LEASE_PERIOD: Duration = Duration::from_secs(5);
 const OUTPUT_PERIOD: Duration = Duration::from_secs(1);
 const REOPEN_PERIOD: Duration = Duration::from_millis(500);
+/// RocksDB has stopped writes for so many of those periods, and compactions fail: it will not get over that by itself.
+const STOPPED_LOOKS: u32 = 6;
+const STOPPED_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Starts all loops on the current runtime.
 pub(super) fn start(shared: &Arc<Shared>) {
@@ -27,6 +31,7 @@ pub(super) fn start(shared: &Arc<Shared>) {
     tokio::spawn(repeat(Arc::clone(shared), MEMTABLES_PERIOD, tend_memtables));
     tokio::spawn(lease(Arc::clone(shared)));
     tokio::spawn(repair(Arc::clone(shared)));
+    tokio::spawn(watch_stops(Arc::clone(shared)));
     tokio::spawn(sample(Arc::clone(shared)));
     tokio::spawn(keep_output_limits(Arc::clone(shared)));
     tokio::spawn(super::governor::govern(Arc::clone(shared)));
@@ -151,6 +156,7 @@ async fn repair(shared: Arc<Shared>) {
         let (folder, began) = (store.path().display(), Instant::now());
         tracing::error!(%folder, reason, "the disk fails: writes are refused until it works again, reads go on");
         while store.is_failed() && !shared.is_ending() {
+            wait_while_stopped(&shared).await;
             let on_pool = Arc::clone(&shared);
             let reopened = shared.pool.run(move || reopen(&on_pool)).await;
             shared.sync.nudge();
@@ -169,16 +175,45 @@ async fn repair(shared: Arc<Shared>) {
     }
 }
 
+/// A database that takes no writes for now may be about to: closed, it would begin its compactions anew. One whose compactions have
+/// failed is given a while, for some of them may find room.
+async fn wait_while_stopped(shared: &Shared) {
+    let (store, began) = (shared.node.keyspace.store(), Instant::now());
+    while store.is_stopped()
+        && !shared.is_ending()
+        && (!store.has_failed_behind() || began.elapsed() < STOPPED_PATIENCE)
+    {
+        tokio::time::sleep(REOPEN_PERIOD).await;
+    }
+}
+
+/// Sees to it that writes are refused which RocksDB would keep waiting: on a nearly full disk, until there is far more room.
+async fn watch_stops(shared: Arc<Shared>) {
+    let store = shared.node.keyspace.store();
+    let mut looks = 0;
+    loop {
+        tokio::time::sleep(REOPEN_PERIOD).await;
+        looks = if store.is_stopped() && store.has_failed_behind() { looks + 1 } else { 0 };
+        if looks >= STOPPED_LOOKS && !store.is_failed() {
+            store.fail(STOPPED);
+            shared.node.keyspace.signal_failure();
+        }
+    }
+}
+
 fn reopen(shared: &Shared) -> Result<(), String> {
     let keyspace = &shared.node.keyspace;
     // A script may have no end, and nothing goes on while it uses the database.
     let end_scripts = || shared.node.running_scripts.kill_all();
     end_scripts();
+    // Nor while somebody inside the gate waits for room to write.
+    keyspace.store().give_up();
     let alone = keyspace.gate().close();
     let reopened = keyspace.store().reopen(end_scripts);
     // Also when it is open for reading only: memory may hold what the disk has lost.
     if keyspace.store().db().is_ok() {
         keyspace.rebuild(&alone).map_err(|error| error.to_string())?;
     }
-    reopened.map_err(|error| error.to_string())
+    reopened.map_err(|error| error.to_string())?;
+    keyspace.store().failure().map_or(Ok(()), Err)
 }

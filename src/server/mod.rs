@@ -198,19 +198,23 @@ impl Server {
                 }
             });
         }
+        // Ignored, as by Redis: a closed terminal ends no server.
+        let mut hangup = signal(SignalKind::hangup())?;
+        tokio::spawn(async move { while hangup.recv().await.is_some() {} });
         Ok(())
     }
 
-    /// What must succeed before the server may end: a checkpoint if one is wanted, the log on stable storage. With FORCE a
-    /// failure does not keep the server from ending.
+    /// What must succeed before the server may end: a checkpoint if one is wanted. With FORCE a failure does not keep the server from
+    /// ending. That the log cannot be brought onto stable storage never does, as in Redis: the system has all that was acknowledged.
     pub fn prepare_end(&self, mode: ShutdownMode) -> Result<(), StartError> {
         let saved = match mode.save {
             true => save::checkpoint(&self.shared.node).map(|_| ()),
             false => Ok(()),
         };
-        let synced =
-            self.shared.node.keyspace.store().sync_wal().map(|_| ()).map_err(|error| error.to_string());
-        match saved.and(synced) {
+        if let Err(error) = self.shared.node.keyspace.store().sync_wal() {
+            tracing::warn!(%error, "ending though the log cannot be brought onto stable storage");
+        }
+        match saved {
             Err(reason) if !mode.force => Err(StartError::new("saving before the shutdown", reason)),
             _ => Ok(()),
         }
@@ -244,10 +248,13 @@ impl Server {
         self.runtime.shutdown_background();
         self.shared.pool.end();
         self.shared.readers.end();
+        // Of a disk that fails it has been said, and nothing more can be done about it.
+        let has_failed = node.keyspace.store().is_failed();
         let closed = node.keyspace.store().close();
         // The workers end when their last connection does; a stuck one does not keep the server from closing its database.
         self.workers.retain(|worker| !worker.is_finished());
-        closed.map_err(|error| StartError::new("syncing the log", error))
+        closed
+            .or_else(|error| if has_failed { Ok(()) } else { Err(StartError::new("syncing the log", error)) })
     }
 }
 

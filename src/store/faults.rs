@@ -13,6 +13,7 @@ pub struct Faults {
     open_fails: AtomicBool,
     loses_log: AtomicBool,
     stalls_left: AtomicI64,
+    stops_writes: AtomicBool,
     write_fails: AtomicBool,
     memory_reads_to_cold: AtomicI64,
     disk_reads: AtomicU64,
@@ -33,6 +34,11 @@ impl Faults {
     /// The next `count` writes that may not wait answer that they are stalled.
     pub fn stall_writes(&self, count: u32) {
         self.stalls_left.store(i64::from(count), Ordering::Relaxed);
+    }
+
+    /// From now on no write gets through, and compactions fail, as on a disk with too little room for them; or that is over.
+    pub fn stop_writes(&self, stops: bool) {
+        self.stops_writes.store(stops, Ordering::Relaxed);
     }
 
     /// The next write fails, as on a disk that is full.
@@ -86,6 +92,10 @@ impl Faults {
 
     pub(super) fn takes_stall(&self) -> bool {
         self.stalls_left.load(Ordering::Relaxed) > 0 && self.stalls_left.fetch_sub(1, Ordering::Relaxed) > 0
+    }
+
+    pub(super) fn stops_writes(&self) -> bool {
+        self.stops_writes.load(Ordering::Relaxed)
     }
 
     pub(super) fn takes_cold(&self) -> bool {

@@ -11,6 +11,7 @@ use rocksdb::{ColumnFamily, DB, ErrorKind, FlushOptions, ReadOptions, ReadTier, 
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Levels of a column family.
 pub const LEVELS: usize = 7;
@@ -29,6 +30,7 @@ pub struct Db {
     row_filter: Arc<RowFilter>,
     /// How many memtables of each family wait for one another.
     gathered: [u64; Family::ALL.len()],
+    is_given_up: AtomicBool,
     db: DB,
 }
 
@@ -110,6 +112,7 @@ impl Db {
             dead,
             row_filter,
             gathered,
+            is_given_up: AtomicBool::new(false),
             db,
         })
     }
@@ -179,8 +182,14 @@ impl Db {
     }
 
     pub(super) fn write(&self, batch: Batch, wait: bool) -> Result<u64, WriteError> {
-        if !wait && self.faults.takes_stall() {
+        if !wait && (self.faults.takes_stall() || self.faults.stops_writes()) {
             return Err(WriteError::Stalled);
+        }
+        while self.faults.stops_writes() {
+            if self.is_given_up.load(Ordering::Acquire) {
+                return Err(WriteError::Failed("Shutdown in progress (injected)".to_owned()));
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
         }
         if self.faults.takes_write_failure() {
             return Err(WriteError::Failed("IO error: No space left on device (injected)".to_owned()));
@@ -240,6 +249,22 @@ impl Db {
     pub fn family_property(&self, family: Family, name: &str) -> u64 {
         let name = format!("rocksdb.{name}");
         self.db.property_int_value_cf(self.family(family), &name).ok().flatten().unwrap_or(0)
+    }
+
+    /// Whether RocksDB takes no writes at all: some family has too many files on level 0, or memtables, and must compact or flush first.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.faults.stops_writes() || self.family_property(Family::Keys, "is-write-stopped") > 0
+    }
+
+    /// Whether a flush or a compaction of this opening has failed.
+    pub(super) fn has_failed_behind(&self) -> bool {
+        self.faults.stops_writes() || self.family_property(Family::Keys, "background-errors") > 0
+    }
+
+    /// The handle is about to be closed: who waits in it for room to write is told that there will be none.
+    pub(super) fn give_up(&self) {
+        self.is_given_up.store(true, Ordering::Release);
+        self.db.cancel_all_background_work(false);
     }
 
     /// Whether some family has filled memtables while those of one flush wait already, has at least so many files on level 0, or

@@ -69,6 +69,12 @@ pub enum WriteError {
 #[error("{0}")]
 pub struct Unavailable(pub String);
 
+/// What RocksDB's errors say when the disk is full, in the system's words.
+const NO_SPACE: &str = "No space left on device";
+/// Why writes are refused that RocksDB would keep waiting for as long as the disk is nearly full.
+pub const STOPPED: &str =
+    "RocksDB takes no writes, and what would make room for them fails: is the disk nearly full?";
+
 /// A RocksDB database that can be reopened in place.
 pub struct Store {
     path: PathBuf,
@@ -108,11 +114,20 @@ impl Store {
             watch: Mutex::default(),
             faults,
         };
-        let db = store.open_handle(false)?;
-        if db.latest_sequence() == 0 {
-            store.shared.row_filter.begin_empty();
+        match store.open_handle(false) {
+            Ok(db) => {
+                if db.latest_sequence() == 0 {
+                    store.shared.row_filter.begin_empty();
+                }
+                store.install(db);
+            }
+            // What is there can be read, and written when there is room.
+            Err(error) if error.0.contains(NO_SPACE) => {
+                store.fail(&error.0);
+                store.install(store.open_handle(true).map_err(|_| error)?);
+            }
+            Err(error) => return Err(error),
         }
-        store.install(db);
         Ok(store)
     }
 
@@ -199,6 +214,16 @@ impl Store {
         })
     }
 
+    /// Whether the database is open for writing and takes no writes for now.
+    pub fn is_stopped(&self) -> bool {
+        self.handle.load().as_ref().is_some_and(|db| db.is_stopped())
+    }
+
+    /// Whether a flush or a compaction has failed since the database was opened.
+    pub fn has_failed_behind(&self) -> bool {
+        self.handle.load().as_ref().is_some_and(|db| db.has_failed_behind())
+    }
+
     /// The highest sequence handed to the operating system.
     pub fn flushed_sequence(&self) -> u64 {
         self.flushed.load(Ordering::Acquire)
@@ -242,6 +267,13 @@ impl Store {
             self.flushed.fetch_max(sequence, Ordering::AcqRel);
         }
         Ok(sequence)
+    }
+
+    /// To be called before a failed handle is closed, while others still use it: who waits for room to write is told that there will be none.
+    pub fn give_up(&self) {
+        if let Some(db) = self.handle.load().as_ref() {
+            db.give_up();
+        }
     }
 
     /// Closes the failed handle and opens the database again from what is on disk. The caller has made sure that nobody starts
@@ -352,6 +384,7 @@ impl Store {
     pub fn close(&self) -> Result<(), Unavailable> {
         let synced = self.sync_wal().map(|_| ());
         self.fail("the server is shutting down");
+        self.give_up();
         if let Some(old) = self.handle.swap(None) {
             for _ in 0..1000 {
                 if Arc::strong_count(&old) == 1 {

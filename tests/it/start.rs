@@ -178,6 +178,18 @@ fn systemd_is_told_when_the_server_is_ready_and_when_it_ends() {
 }
 
 #[test]
+fn a_closed_terminal_ends_no_server() {
+    let mut server = Server::tuff(&[]);
+    let mut client = server.client();
+    for _ in 0..3 {
+        Command::new("kill").args(["-HUP", &server.id().to_string()]).status().unwrap();
+        client.ok("SET k v");
+    }
+    server.terminate();
+    assert!(server.wait_for_exit().success());
+}
+
+#[test]
 fn config_set_changes_the_log_level_and_a_renamed_log_file_is_begun_anew() {
     if subject_is_oracle() {
         return;

@@ -27,6 +27,31 @@ fn a_stalled_write_is_tried_again_until_it_goes_through_and_reads_go_on() {
 }
 
 #[test]
+fn writes_that_would_wait_for_room_on_a_nearly_full_disk_are_refused_and_hold_up_nobody() {
+    let house = House::start(&["--workers", "2"]);
+    let (mut client, mut stalled, mut on_pool) = (house.client(), house.client(), house.client());
+    client.ok("SET k v");
+    house.faults().stop_writes(true);
+    send_burst(&mut stalled, &["SET k lost"]);
+    // Too long for a worker: on the pool the commit itself waits, with its locks and inside the gate.
+    let script = "local n = 0 for i = 1, 3000000 do n = n + i end return redis.call('SET', KEYS[1], n)";
+    on_pool.send(&["EVAL", script, "1", "sum"]).unwrap();
+    wait_until("a write is stalled", || house.figures().stalled_runs() > 0);
+    assert!(is_misconf(&stalled.read()));
+    assert!(is_misconf(&client.run("SET another v")));
+    assert!(matches!(on_pool.read(), Value::Error(_)));
+    // The database has been opened again by then, or will be, and takes no writes still.
+    wait_until("it was opened again", || house.store().reopens() > 0);
+    for _ in 0..100 {
+        assert_eq!(client.run("GET k"), bulk("v"));
+        assert!(is_misconf(&client.run("SET k w")));
+    }
+    house.faults().stop_writes(false);
+    wait_until("writes go through", || client.run("SET k w").is_ok());
+    assert_eq!(client.run("EXISTS sum another"), Value::Integer(0));
+}
+
+#[test]
 fn replies_that_rest_on_a_log_that_was_not_written_are_errors() {
     let house = House::start(&["--workers", "1"]);
     let mut client = house.client();

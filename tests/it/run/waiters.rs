@@ -27,6 +27,41 @@ fn wait_in(house: &House, database: u32, line: &str) -> Client {
 }
 
 #[test]
+fn who_waits_for_a_stream_sees_what_came_before_the_next_command_takes_it_away() {
+    let house = House::start(&["--workers", "2"]);
+    let mut writer = house.client();
+    for round in 1..50 {
+        let mut readers: Vec<_> = (0..3).map(|_| wait_for(&house, "XREAD BLOCK 0 STREAMS s $")).collect();
+        let id = format!("{round}-1");
+        let add = format!("XADD s {id} field value");
+        let take_away = ["DEL s", "XTRIM s MAXLEN 0", "SET s x"][round % 3];
+        burst(&mut writer, &[&add, take_away, "DEL s"]);
+        for reader in &mut readers {
+            let shown = reader.read().render();
+            assert!(shown.contains(&id), "{take_away}: {shown}");
+        }
+    }
+}
+
+#[test]
+fn who_reads_for_a_group_is_told_that_it_is_gone_before_there_is_another() {
+    let house = House::start(&["--workers", "2"]);
+    let mut writer = house.client();
+    let create = "XGROUP CREATE s g 0 MKSTREAM";
+    for round in 0..50 {
+        writer.ok(create);
+        let mut readers: Vec<_> =
+            (0..3).map(|_| wait_for(&house, "XREADGROUP GROUP g c BLOCK 0 STREAMS s >")).collect();
+        let (first, code) = if round % 2 == 0 { ("DEL s", "NOGROUP") } else { ("SET s x", "WRONGTYPE") };
+        burst(&mut writer, &[first, "DEL s", create, "DEL s"]);
+        for reader in &mut readers {
+            let shown = reader.read().render();
+            assert!(shown.starts_with(&format!("-{code}")), "{first}: {shown}");
+        }
+    }
+}
+
+#[test]
 fn the_first_to_wait_is_the_first_to_be_served_and_one_element_serves_one() {
     let house = House::start(&["--workers", "2"]);
     let mut clients: Vec<_> = (0..10).map(|_| wait_for(&house, "BLPOP q 0")).collect();
