@@ -9,7 +9,7 @@ use crate::dispatch::Call;
 use crate::dispatch::apart::{error_in, run_apart};
 use crate::dispatch::node::Node;
 use crate::dispatch::prepare::misconf_text;
-use crate::dispatch::running::{Holds, RunningFunction, RunningScript};
+use crate::dispatch::running::{Holds, Killer, RunningFunction, RunningScript};
 use crate::dispatch::spec::Flag::{self, NoScript, ReadOnly};
 use crate::dispatch::table::Entry;
 use crate::encoding::row::Position;
@@ -55,6 +55,9 @@ const COMMANDS_APART_MAX: usize = 1000;
 const PUBLISHED_BYTES_MAX: usize = 64 << 20;
 /// What monitors are shown of a script, bytes; behind that they have long been cut.
 const SHOWN_BYTES_MAX: usize = 64 << 20;
+/// What the client of a script is told that the server has ended.
+const ENDED: &str =
+    "the script was ended and has changed nothing: the server stops, or opens its database again";
 /// A buffer for words that has grown beyond this is given back, bytes.
 const KEPT_BYTES_MAX: usize = 64 << 10;
 
@@ -103,8 +106,8 @@ pub struct CommandHost<'h, 'c> {
     is_read_only: bool,
     /// Why the script was ended.
     stop: Option<Stop>,
-    /// It was killed: what it has written since `before` is taken back.
-    is_killed: bool,
+    /// Who has killed it: what it has written since `before` is taken back.
+    killer: Option<Killer>,
     before: Savepoint,
     effects_len: usize,
     /// How many commands it has run, and what those behind the first ones have added to the figures.
@@ -149,7 +152,7 @@ impl<'h, 'c> CommandHost<'h, 'c> {
             running,
             is_read_only,
             stop: None,
-            is_killed: false,
+            killer: None,
             before,
             effects_len,
             commands: 0,
@@ -165,7 +168,10 @@ impl<'h, 'c> CommandHost<'h, 'c> {
         if !self.tally.is_empty() {
             self.call.effects.push(Effect::RanMany(Box::new(std::mem::take(&mut self.tally))));
         }
-        if self.is_killed {
+        if self.killer == Some(Killer::Server) {
+            return Err(Stop::Unavailable(ENDED.to_owned()));
+        }
+        if self.killer.is_some() {
             self.call.txn.rewind_failed(&self.before);
             self.call.effects.truncate(self.effects_len);
         }
@@ -295,8 +301,8 @@ impl Host for CommandHost<'_, '_> {
     }
 
     fn tick(&mut self) -> Result<(), script::Stop> {
-        if self.running.is_killed() {
-            self.is_killed = true;
+        self.killer = self.running.killer();
+        if self.killer.is_some() {
             return Err(script::Stop::Kill);
         }
         self.now_us = self.call.node.clock.mono_us();

@@ -3,8 +3,7 @@
 
 use crate::resp::OwnedArgs;
 use parking_lot::Mutex;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// A function that runs.
 #[derive(Debug, Clone)]
@@ -33,8 +32,17 @@ pub const BUSY_SCRIPT: &str =
 pub const BUSY_FUNCTION: &str =
     "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.";
 
+/// Who wants a script to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Killer {
+    /// SCRIPT KILL or FUNCTION KILL.
+    Client,
+    /// The server, which ends or opens its database again.
+    Server,
+}
+
 struct Running {
-    killed: AtomicBool,
+    killer: OnceLock<Killer>,
     /// When it began, microseconds of the monotonic clock.
     began_us: u64,
     holds: Holds,
@@ -73,7 +81,7 @@ impl RunningScripts {
 
     /// A script or a function begins elsewhere, at `began_us` of the monotonic clock.
     pub fn begin(&self, function: Option<RunningFunction>, began_us: u64, holds: Holds) -> RunningScript<'_> {
-        let own = Arc::new(Running { killed: AtomicBool::new(false), began_us, holds, function });
+        let own = Arc::new(Running { killer: OnceLock::new(), began_us, holds, function });
         self.all.lock().push(Arc::clone(&own));
         RunningScript { scripts: self, own: Some(own) }
     }
@@ -83,15 +91,17 @@ impl RunningScripts {
         let all = self.all.lock();
         let mut found = if all.is_empty() { Kill::Nothing } else { Kill::OnlyOthers };
         for running in all.iter().filter(|running| running.function.is_some() == functions) {
-            running.killed.store(true, Ordering::Relaxed);
+            running.killer.get_or_init(|| Killer::Client);
             found = Kill::Told;
         }
         found
     }
 
-    /// Ends whatever runs.
+    /// Ends whatever runs, for the server's sake.
     pub fn kill_all(&self) {
-        self.all.lock().iter().for_each(|running| running.killed.store(true, Ordering::Relaxed));
+        for running in self.all.lock().iter() {
+            running.killer.get_or_init(|| Killer::Server);
+        }
     }
 
     /// The function that has run for longest, and since when.
@@ -123,9 +133,9 @@ impl RunningScripts {
 }
 
 impl RunningScript<'_> {
-    /// Somebody wants it to end.
-    pub fn is_killed(&self) -> bool {
-        self.own.as_ref().is_some_and(|own| own.killed.load(Ordering::Relaxed))
+    /// Who wants it to end, if anybody does.
+    pub fn killer(&self) -> Option<Killer> {
+        self.own.as_ref().and_then(|own| own.killer.get().copied())
     }
 }
 
@@ -139,7 +149,7 @@ impl Drop for RunningScript<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{BUSY_FUNCTION, BUSY_SCRIPT, Holds, Kill, RunningFunction, RunningScripts};
+    use super::{BUSY_FUNCTION, BUSY_SCRIPT, Holds, Kill, Killer, RunningFunction, RunningScripts};
     use crate::resp::OwnedArgs;
 
     fn function() -> RunningFunction {
@@ -175,11 +185,14 @@ mod tests {
         let older = scripts.begin(Some(function()), 5, Holds::Turn);
         assert_eq!(scripts.oldest_function().map(|(_, began_us)| began_us), Some(5));
         assert_eq!(scripts.kill(true), Kill::Told);
-        assert_eq!([&script, &younger, &older].map(|one| one.is_killed()), [false, true, true]);
+        assert_eq!([&script, &younger, &older].map(|one| one.killer().is_some()), [false, true, true]);
         drop((younger, older));
         assert!(scripts.oldest_function().is_none());
         assert_eq!(scripts.kill(true), Kill::OnlyOthers);
         assert_eq!(scripts.kill(false), Kill::Told);
-        assert!(script.is_killed() && !scripts.begin_on_worker().is_killed());
+        assert_eq!((script.killer(), scripts.begin_on_worker().killer()), (Some(Killer::Client), None));
+        let last = scripts.begin(None, 9, Holds::Turn);
+        scripts.kill_all();
+        assert_eq!([script.killer(), last.killer()], [Some(Killer::Client), Some(Killer::Server)]);
     }
 }

@@ -52,6 +52,22 @@ fn writes_that_would_wait_for_room_on_a_nearly_full_disk_are_refused_and_hold_up
 }
 
 #[test]
+fn a_script_that_a_reopen_ends_says_so() {
+    let house = House::start(&["--workers", "2"]);
+    let (mut client, mut running) = (house.client(), house.client());
+    client.ok("SET k v");
+    running.send(&["EVAL", "redis.call('INCR', KEYS[1]) while true do end", "1", "n"]).unwrap();
+    wait_until("it runs on the pool", || house.figures().heavy_runs() > 0);
+    house.faults().fail_wal(true, false);
+    assert!(is_misconf(&client.run("SET k w")));
+    house.faults().fail_wal(false, false);
+    let said = running.read().render();
+    assert!(said.starts_with("-ERR the script was ended and has changed nothing"), "{said}");
+    wait_until("writes go through", || client.run("SET k v").is_ok());
+    assert_eq!(client.run("EXISTS n"), Value::Integer(0));
+}
+
+#[test]
 fn replies_that_rest_on_a_log_that_was_not_written_are_errors() {
     let house = House::start(&["--workers", "1"]);
     let mut client = house.client();
