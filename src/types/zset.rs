@@ -161,7 +161,8 @@ fn save_all(txn: &mut Txn<'_>, key: &Key, head: Unfinished, pairs: &[Pair<'_>]) 
     let place = txn.new_place(key);
     let Some(mut rows) = Rows::new(place, pairs) else { return Ok(()) };
     for (score, member) in pairs {
-        rows.put(txn, key, *score, member)?;
+        let row = rows.member_row(txn, member);
+        rows.put(txn, key, *score, member, &row)?;
     }
     rows.save(txn, key, head)
 }

@@ -3,7 +3,7 @@
 use super::rows::Rows;
 use super::{NOTE_SKIPLIST, Pair, Pairs, Unfinished, read_packed, save_all, sort};
 use crate::encoding::Family;
-use crate::encoding::head::Body;
+use crate::encoding::head::{Body, Spread};
 use crate::encoding::score::decode_score;
 use crate::keyspace::{Key, Outcome, Stored, Txn, fail};
 use ahash::AHashMap;
@@ -120,7 +120,7 @@ pub fn add<'a>(
     match stored.map(Stored::body) {
         None => add_packed(txn, key, plan, Pairs::new(), given),
         Some(Body::Whole(bytes)) => add_packed(txn, key, plan, read_packed(bytes)?, given),
-        Some(Body::Spread(spread)) => add_rows(txn, key, plan, Rows::decode(spread)?, given),
+        Some(Body::Spread(spread)) => add_rows(txn, key, plan, spread, given),
     }
 }
 
@@ -203,27 +203,30 @@ fn add_rows<'a>(
     txn: &mut Txn<'_>,
     key: &Key,
     mut plan: Plan,
-    mut rows: Rows,
+    spread: Spread<'_>,
     given: impl Iterator<Item = Pair<'a>>,
 ) -> Outcome<Added> {
-    let before = rows.clone();
+    let mut rows = Rows::decode(spread)?;
     let mut done = Added::default();
     for (score, member) in given {
-        let row = rows.place.field_row(txn.keyspace().seed(), member);
+        let row = rows.member_row(txn, member);
         let old = txn.element(Family::Member, &row)?.as_deref().map(decode_score).transpose()?;
         let change = plan.rule.decide(old, score)?;
         match change {
-            Change::Update(old, new) => rows.change(txn, key, old, plan.head.kept(new), member)?,
+            Change::Update(old, new) => {
+                rows.change(txn, key, (old, plan.head.kept(new)), member, &row)?;
+            }
             Change::Add(score) => {
                 plan.announce(rows.count, member);
-                rows.put(txn, key, plan.head.kept(score), member)?;
+                rows.put(txn, key, plan.head.kept(score), member, &row)?;
             }
             _ => {}
         }
         done.count(change);
     }
     // A change in the middle leaves the head as it was.
-    if rows != before || plan.head.note != plan.note_before {
+    let is_same = done.added == 0 && plan.head.note == plan.note_before;
+    if !is_same || !rows.are_said_by(txn, spread.extra) {
         rows.save(txn, key, plan.head)?;
     }
     Ok(done)
@@ -257,9 +260,9 @@ pub fn remove<'m>(
         Body::Spread(spread) => {
             let mut rows = Rows::decode(spread)?;
             for member in members {
-                let row = rows.place.field_row(txn.keyspace().seed(), member);
+                let row = rows.member_row(txn, member);
                 if let Some(score) = txn.element(Family::Member, &row)? {
-                    rows.delete(txn, key, decode_score(&score)?, member)?;
+                    rows.delete(txn, key, decode_score(&score)?, member, &row)?;
                 }
             }
             let removed = spread.count.saturating_sub(rows.count);

@@ -23,7 +23,6 @@
 use crate::encoding::Damaged;
 use crate::encoding::packed::{Entries, write_entry};
 use crate::encoding::row::{RowKey, successor};
-use smallvec::SmallVec;
 
 /// Rows read at a time: so many pops need no scan.
 pub const ROWS_READ: usize = 4;
@@ -47,14 +46,15 @@ pub enum Side {
 pub struct Edge {
     side: Side,
     bound: RowKey,
-    rows: SmallVec<[RowKey; ROWS_READ]>,
+    /// None at all where nothing is taken.
+    rows: Vec<RowKey>,
     stale: bool,
 }
 
 impl Edge {
     /// The end of a collection whose outermost element is this one.
     pub fn at(side: Side, outermost: &[u8]) -> Edge {
-        Edge { side, bound: bound_around(side, outermost), rows: SmallVec::new(), stale: false }
+        Edge { side, bound: bound_around(side, outermost), rows: Vec::new(), stale: false }
     }
 
     /// Where a scan of the whole collection may begin (low: included) or must end (high: excluded).
@@ -172,9 +172,11 @@ impl Edge {
 
     fn read(side: Side, entries: &mut Entries<'_>, rows: Option<usize>) -> Result<Edge, Damaged> {
         let bound = entries.next().unwrap_or(Err(Damaged("sorted set without its bounds")))?;
-        let rows: Result<SmallVec<_>, Damaged> =
-            entries.take(rows.unwrap_or(usize::MAX)).map(|row| Ok(RowKey::from_slice(row?))).collect();
-        Ok(Edge { side, bound: RowKey::from_slice(bound), rows: rows?, stale: false })
+        let mut known = Vec::new();
+        for row in entries.take(rows.unwrap_or(usize::MAX)) {
+            known.push(RowKey::from_slice(row?));
+        }
+        Ok(Edge { side, bound: RowKey::from_slice(bound), rows: known, stale: false })
     }
 }
 

@@ -50,10 +50,21 @@ impl Rows {
         (self.row(&self.low.limit()), self.row(&self.high.limit()))
     }
 
-    /// Writes a member that is not there yet.
-    pub fn put(&mut self, txn: &mut Txn<'_>, key: &Key, score: f64, member: &[u8]) -> Outcome {
-        let by_member = self.place.field_row(txn.keyspace().seed(), member);
-        txn.insert_element(key, Family::Member, &by_member, &encode_score(score))?;
+    /// The row of a member by its name.
+    pub fn member_row(&self, txn: &Txn<'_>, member: &[u8]) -> RowKey {
+        self.place.field_row(txn.keyspace().seed(), member)
+    }
+
+    /// Writes a member that is not there yet; `by_member` is its row.
+    pub fn put(
+        &mut self,
+        txn: &mut Txn<'_>,
+        key: &Key,
+        score: f64,
+        member: &[u8],
+        by_member: &RowKey,
+    ) -> Outcome {
+        txn.insert_element(key, Family::Member, by_member, &encode_score(score))?;
         self.put_score_row(txn, key, score, member)?;
         self.count += 1;
         Ok(())
@@ -67,19 +78,31 @@ impl Rows {
         Ok(())
     }
 
-    /// Gives a member another score.
-    pub fn change(&mut self, txn: &mut Txn<'_>, key: &Key, old: f64, new: f64, member: &[u8]) -> Outcome {
-        let by_member = self.place.field_row(txn.keyspace().seed(), member);
-        txn.replace_element(key, Family::Member, &by_member, &encode_score(new))?;
+    /// Gives a member, whose row `by_member` is, another score.
+    pub fn change(
+        &mut self,
+        txn: &mut Txn<'_>,
+        key: &Key,
+        (old, new): (f64, f64),
+        member: &[u8],
+        by_member: &RowKey,
+    ) -> Outcome {
+        txn.replace_element(key, Family::Member, by_member, &encode_score(new))?;
         // The new row first: if it is the outermost one, there is nothing to look for when the old one goes.
         self.put_score_row(txn, key, new, member)?;
         self.delete_score_row(txn, key, old, member)
     }
 
-    /// Removes a member.
-    pub fn delete(&mut self, txn: &mut Txn<'_>, key: &Key, score: f64, member: &[u8]) -> Outcome {
-        let by_member = self.place.field_row(txn.keyspace().seed(), member);
-        txn.delete_element(key, Family::Member, &by_member)?;
+    /// Removes a member, whose row `by_member` is.
+    pub fn delete(
+        &mut self,
+        txn: &mut Txn<'_>,
+        key: &Key,
+        score: f64,
+        member: &[u8],
+        by_member: &RowKey,
+    ) -> Outcome {
+        txn.delete_element(key, Family::Member, by_member)?;
         self.delete_score_row(txn, key, score, member)?;
         self.count = self.count.saturating_sub(1);
         Ok(())
@@ -113,6 +136,18 @@ impl Rows {
     pub fn forget_between(&mut self, lower: &[u8], upper: &[u8]) {
         self.low.remove_between(element_of(lower), element_of(upper));
         self.high.remove_between(element_of(lower), element_of(upper));
+    }
+
+    /// Whether a head with this extra says of the ends what is known of them.
+    pub fn are_said_by(&self, txn: &mut Txn<'_>, extra: &[u8]) -> bool {
+        if self.low.is_stale() || self.high.is_stale() {
+            return false;
+        }
+        let mut written = txn.take_buffer();
+        write_edges(&mut written, &self.low, &self.high);
+        let are_said = written == extra;
+        txn.return_buffer(written);
+        are_said
     }
 
     /// Saves the head after changes. Without members there is no key.

@@ -256,12 +256,12 @@ fn pop_known(
     visit: &mut dyn FnMut(&[u8], f64),
 ) -> Outcome {
     let (order, member) = split_element(element)?;
+    let row = rows.member_row(txn, member);
     let mut score = score_of(order);
     if score == 0.0 {
         // Its sign is not in its order.
-        let row = rows.place.field_row(txn.keyspace().seed(), member);
         score = txn.element(Family::Member, &row)?.as_deref().map_or(Ok(score), decode_score)?;
     }
     visit(member, score);
-    rows.delete(txn, key, score, member)
+    rows.delete(txn, key, score, member, &row)
 }
