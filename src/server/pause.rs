@@ -11,6 +11,7 @@ use crate::dispatch::prepare::refusal_text;
 use crate::dispatch::run::{self, Pause, Ran, Request, Runner};
 use crate::dispatch::spec::Flag;
 use crate::encoding::Family;
+use crate::encoding::head::DataType;
 use crate::encoding::row::{RowKey, split_head_row};
 use crate::keyspace::{ColdRow, RunIdentity, StripeId, Wait};
 use crate::resp::{Args, Decoded, Decoder, Limits, OwnedArgs, Reply};
@@ -72,6 +73,8 @@ impl Drop for Held {
 struct Turn {
     shared: Arc<Shared>,
     key: RowKey,
+    /// The type of what was there, and still is if nothing was taken.
+    has: DataType,
     stripe: StripeId,
     /// Nothing was taken: the next waiter may have it.
     pass_on: bool,
@@ -83,7 +86,7 @@ impl Drop for Turn {
         // The promise on the stripe goes over to the next waiter, or ends.
         let mut passed = false;
         if self.pass_on {
-            keyspace.waiters().claim(&self.key, None, 0, || {
+            keyspace.waiters().claim(&self.key, Some(self.has), 0, || {
                 if std::mem::replace(&mut passed, true) {
                     keyspace.stripes().begin_turn(self.stripe);
                 }
@@ -435,11 +438,13 @@ impl Connection {
             held.turn = Some(Turn {
                 shared: Arc::clone(&self.shared),
                 key,
+                has: waiter.wants(),
                 stripe: StripeId::of(position),
                 pass_on: waiter.takes(),
             });
         }
-        let gone = !matches!(fed, Ok(true));
+        // Also who was told to end by the transaction that has fed it.
+        let gone = !matches!(fed, Ok(true)) || client.is_ended();
         if gone {
             return fed.map(|_| Fed::Gone);
         }

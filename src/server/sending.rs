@@ -14,10 +14,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
 
 const SEND_BYTES: usize = 128 << 10;
 /// So much of what a client is sent does not count against its output limit, as in Redis, where it is the fixed part of the buffer.
 const FREE_OUTPUT_BYTES: usize = 16 << 10;
+/// With requests to be read, whether they are the last is looked at so often.
+const HANG_UP_PERIOD: Duration = Duration::from_millis(100);
 /// A buffer that the worker does not give back by itself.
 const HUGE_BYTES: usize = 4 << 20;
 
@@ -54,6 +58,15 @@ impl Sending {
                 let _ = tokio::time::timeout_at(*deadline, waiter.decided()).await;
             }
         }
+    }
+}
+
+/// Waits until the client has closed its side, though there may be requests before that which nobody has read.
+async fn hung_up(stream: &TcpStream) {
+    while let Ok(ready) = stream.ready(Interest::READABLE).await
+        && !ready.is_read_closed()
+    {
+        tokio::time::sleep(HANG_UP_PERIOD).await;
     }
 }
 
@@ -170,6 +183,14 @@ impl Connection {
                         soft if soft > 0 && counted > soft => Duration::from_secs(limit.soft_seconds),
                         _ => Duration::MAX,
                     };
+                    // Who subscribes or waits is silent for good reason.
+                    let waits = self.sending.waiter.is_some();
+                    let idle = match self.shared.node.config.timeout_seconds() {
+                        seconds @ 1.. if class == ClientClass::Normal && !waits => {
+                            Duration::from_secs(seconds)
+                        }
+                        _ => Duration::MAX,
+                    };
                     tokio::select! {
                         biased;
                         () = self.sending.is_wanted() => {
@@ -178,6 +199,11 @@ impl Connection {
                         }
                         ready = self.stream.writable() => ready?,
                         () = client.ended() => return Err(io::ErrorKind::ConnectionAborted.into()),
+                        // Who has said that nothing more will come is to be fed no more.
+                        () = hung_up(&self.stream), if waits => {
+                            return Err(io::ErrorKind::ConnectionAborted.into());
+                        }
+                        () = pause_for(idle) => return Err(io::ErrorKind::TimedOut.into()),
                         () = pause_for(patience) => return Err(self.over_output_limit()),
                     }
                 }

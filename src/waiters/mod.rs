@@ -149,6 +149,11 @@ impl Waiter {
         self.turn.lock().take()
     }
 
+    /// The type of what it waits for.
+    pub fn wants(&self) -> DataType {
+        self.wants
+    }
+
     /// The keys (head rows) it waits for.
     pub fn keys(&self) -> &[RowKey] {
         &self.keys
@@ -209,7 +214,10 @@ impl Waiters {
         for key in &waiter.keys {
             let mut queues = self.shard(key).lock();
             if let Some(queue) = queues.get_mut(key) {
-                queue.retain(|other| !Arc::ptr_eq(other, waiter));
+                // Who is served was among the first, and stands there once.
+                if let Some(at) = queue.iter().position(|other| Arc::ptr_eq(other, waiter)) {
+                    queue.remove(at);
+                }
                 if queue.is_empty() {
                     queues.remove(key);
                 }
@@ -239,8 +247,11 @@ impl Waiters {
             }
             if waiter.give_turn(key, &mut promise) {
                 claimed = true;
-                if waiter.takes() {
-                    served.push(waiter.service);
+                match waiter.service {
+                    // Those behind it want the same.
+                    Service::Takes => break,
+                    Service::Group(_) => served.push(waiter.service),
+                    Service::Reads => {}
                 }
             }
         }

@@ -426,6 +426,45 @@ fn a_client_that_waits_and_does_not_read_is_fed_and_keeps_nobody_from_its_key() 
     assert_eq!((messages, replies), (MESSAGES, vec!["*2\n  \"queue\"\n  \"first\"".to_owned()]));
 }
 
+#[test]
+fn a_client_that_waits_unread_and_says_no_more_is_fed_nothing() {
+    let server = Server::tuff(&[]);
+    let (mut waiting, mut other) = (server.client(), server.client());
+    waiting.run("HELLO 3");
+    waiting.run("SUBSCRIBE news");
+    waiting.send(&["BLPOP", "queue", "0"]).unwrap();
+    while other.figure("clients", "blocked_clients") != "1" {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let message = "x".repeat(20_000);
+    for _ in 0..1000 {
+        other.call(&["PUBLISH", "news", &message]);
+    }
+    waiting.sender().shutdown(Shutdown::Write).unwrap();
+    while other.figure("clients", "blocked_clients") != "0" {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(other.run("RPUSH queue v"), Value::Integer(1));
+    assert_eq!(other.run("LLEN queue"), Value::Integer(1));
+}
+
+#[test]
+fn a_client_that_does_not_read_is_closed_when_its_time_is_up() {
+    let server = Server::tuff(&["--timeout", "1"]);
+    let mut client = server.client();
+    assert!(client.call(&["SET", "big", &"x".repeat(900_000)]).is_ok());
+    let mut stuck = server.client();
+    let mut requests = Vec::new();
+    (0..100).for_each(|_| encode(&["GET", "big"], &mut requests));
+    stuck.send_raw(&requests).unwrap();
+    let others = |client: &mut Client| client.run("CLIENT LIST").text().lines().count() - 1;
+    while others(&mut client) > 0 {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let got = stuck.read_to_close().unwrap();
+    assert!(got.len() < 90_000_000, "all replies came: it was never stuck");
+}
+
 /// Fills a server with a little of everything, and answers what it should show afterwards.
 fn fill(client: &mut Client) -> Vec<(&'static str, Value)> {
     for n in 0..500 {

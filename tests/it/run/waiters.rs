@@ -44,6 +44,35 @@ fn who_waits_for_a_stream_sees_what_came_before_the_next_command_takes_it_away()
 }
 
 #[test]
+fn a_turn_that_is_passed_on_goes_to_who_wants_what_is_there() {
+    let house = House::start(&["--workers", "2"]);
+    let mut first = wait_for(&house, "BLPOP k1 k2 0");
+    let mut other = wait_for(&house, "BZPOPMIN k2 0");
+    let mut second = wait_for(&house, "BLPOP k2 0");
+    // The first is called to k2, and takes from k1 all the same.
+    burst(&mut house.client(), &["MULTI", "RPUSH k2 v", "RPUSH k1 v", "EXEC"]);
+    assert_eq!(first.read(), pair("k1", "v"));
+    assert_eq!(second.read(), pair("k2", "v"));
+    assert_eq!(waiting(&house), 1);
+    house.client().run("ZADD k2 1 member");
+    assert_eq!(other.read().render(), "*3\n  \"k2\"\n  \"member\"\n  \"1\"");
+}
+
+#[test]
+fn who_is_told_to_end_by_the_transaction_that_feeds_it_takes_nothing() {
+    let house = House::start(&["--workers", "2"]);
+    let mut waiting_client = house.client();
+    let id = waiting_client.run("CLIENT ID").render();
+    send_burst(&mut waiting_client, &["BLPOP k 0"]);
+    wait_until("it waits", || waiting(&house) == 1);
+    let kill = format!("CLIENT KILL ID {}", &id[1..]);
+    burst(&mut house.client(), &["MULTI", "RPUSH k v", &kill, "EXEC"]);
+    wait_until("it is gone", || waiting(&house) == 0);
+    assert_eq!(waiting_client.read(), Value::Closed);
+    assert_eq!(house.client().run("LLEN k"), Value::Integer(1));
+}
+
+#[test]
 fn who_reads_for_a_group_is_told_that_it_is_gone_before_there_is_another() {
     let house = House::start(&["--workers", "2"]);
     let mut writer = house.client();
