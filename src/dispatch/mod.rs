@@ -79,11 +79,14 @@ impl<'c> Call<'c> {
     /// Remembers which keys a client that caches is about to read, before their values are looked at.
     pub fn remember_keys(&self, spec: &Command) {
         let Some(tracking) = &self.tracking else { return };
-        let has_chosen = self.effects.iter().any(|effect| matches!(effect, Effect::ChooseCaching));
-        if !tracking.remembers(self.session.has_chosen || has_chosen)
-            || !spec.flags.has(Flag::ReadOnly)
-            || self.txn.mode() == Mode::Dry
-        {
+        if !spec.flags.has(Flag::ReadOnly) || self.txn.mode() == Mode::Dry {
+            return;
+        }
+        // Many effects of an EXEC are looked through only where it matters.
+        let matters = tracking.remembers(true) != tracking.remembers(false);
+        let chooses = |effect: &Effect| matches!(effect, Effect::ChooseCaching);
+        let has_chosen = self.session.has_chosen || (matters && self.effects.iter().any(chooses));
+        if !tracking.remembers(has_chosen) {
             return;
         }
         for key in spec.lock_keys(self.args) {

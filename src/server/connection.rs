@@ -232,7 +232,7 @@ impl Connection {
                 // What comes behind WAIT is run when that is over.
                 self.flush().await?;
                 self.look_at_clock();
-            } else if self.output.len() > FLUSH_BYTES {
+            } else if self.output.len() + self.sending.bytes() > FLUSH_BYTES {
                 self.flush().await?;
             }
         }

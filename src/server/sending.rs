@@ -39,6 +39,11 @@ impl Sending {
         self.left.is_empty()
     }
 
+    /// How much was put aside.
+    pub(super) fn bytes(&self) -> usize {
+        self.left.len()
+    }
+
     /// From now on sending ends when somebody decides about this waiter, or so much time has passed.
     pub(super) fn wait_for(&mut self, waiter: Arc<Waiter>, patience: Duration) {
         self.waiter = Some((waiter, tokio::time::Instant::now().checked_add(patience)));

@@ -449,6 +449,31 @@ fn a_client_that_waits_unread_and_says_no_more_is_fed_nothing() {
 }
 
 #[test]
+fn what_is_put_aside_for_a_client_that_does_not_read_has_a_bound() {
+    const PAIRS: usize = 40;
+    let server = Server::tuff(&[]);
+    let (mut unread, mut other) = (server.client(), server.client());
+    assert!(other.call(&["SET", "big", &"x".repeat(900_000)]).is_ok());
+    let mut requests = Vec::new();
+    (0..PAIRS).for_each(|_| {
+        encode(&["GET", "big"], &mut requests);
+        encode(&["BLPOP", "queue", "0"], &mut requests);
+    });
+    unread.send_raw(&requests).unwrap();
+    // It is fed for as long as it waits; with enough put aside it is to read before its next command runs.
+    let waits = |other: &mut Client| {
+        (0..200).any(|_| {
+            std::thread::sleep(Duration::from_millis(10));
+            other.figure("clients", "blocked_clients") == "1"
+        })
+    };
+    let fed = (0..PAIRS)
+        .take_while(|_| waits(&mut other) && other.run("RPUSH queue v") == Value::Integer(1))
+        .count();
+    assert!(fed < PAIRS / 2, "it was fed {fed} times");
+}
+
+#[test]
 fn a_client_that_does_not_read_is_closed_when_its_time_is_up() {
     let server = Server::tuff(&["--timeout", "1"]);
     let mut client = server.client();
