@@ -208,9 +208,8 @@ impl<'h, 'c> CommandHost<'h, 'c> {
             self.refuse(None, "ERR Unknown Redis command called from script", &mut reply);
             return Ok(());
         };
-        let (spec, count) = (entry.spec, args.len() as i32);
-        let wrong_count = (spec.arity > 0 && count != spec.arity) || count < -spec.arity;
-        let Some(handler) = spec.handler.filter(|_| !wrong_count) else {
+        let spec = entry.spec;
+        let Some(handler) = spec.handler.filter(|_| spec.takes(args.len())) else {
             let text = "ERR Wrong number of args calling Redis command from script";
             self.refuse(Some(entry), text, &mut reply);
             return Ok(());
@@ -310,7 +309,7 @@ impl Host for CommandHost<'_, '_> {
         match self.call.txn.mode() {
             Mode::Worker if took_us > WORKER_US_MAX => self.stop(Stop::Heavy),
             // It may go round for ever, for what it sees need not fit together; it was only to warm rows.
-            Mode::Dry if took_us > 1000 * self.call.node.config.busy_reply_threshold_ms() => {
+            Mode::Dry if took_us > self.call.node.config.busy_after_us().unwrap_or(u64::MAX) => {
                 self.stop(Stop::Heavy)
             }
             _ => Ok(()),

@@ -172,7 +172,7 @@ numbers! {
     stream_node_entries_max("stream-node-max-entries") -> i64;
     /// How long SHUTDOWN waits at most, seconds.
     shutdown_timeout_seconds("shutdown-timeout") -> u64;
-    /// After how long a script counts as busy, milliseconds.
+    /// `busy-reply-threshold`, milliseconds.
     busy_reply_threshold_ms("busy-reply-threshold") -> u64;
     /// From how many microseconds a command is in the slow log; below zero none is.
     slowlog_slower_than_us("slowlog-log-slower-than") -> i64;
@@ -255,6 +255,11 @@ impl Config {
             soft_bytes: soft.load(Ordering::Relaxed),
             soft_seconds: seconds.load(Ordering::Relaxed),
         }
+    }
+
+    /// After how long a script counts as busy, microseconds; nothing: it never does.
+    pub fn busy_after_us(&self) -> Option<u64> {
+        Some(self.busy_reply_threshold_ms().saturating_mul(1000)).filter(|us| *us > 0)
     }
 
     /// When the log is forced to the disk.

@@ -1,38 +1,45 @@
 //! Looks at the requests of a pipeline that come next, for their keys and elements (`keyspace::foresight`).
 //!
-//! It only looks: what it decodes is decoded again when its turn comes, and a request it does not understand ends the look.
+//! It only looks: a request that is not a plain one ends the look, and is understood or refused when its turn comes.
 
 use super::node::Node;
 use super::spec::Flag;
 use crate::encoding::row::Position;
 use crate::keyspace::Foresight;
-use crate::resp::{Args, Decoded, Decoder, Limits};
+use crate::resp::{Args, Decoder, Limits};
 use crate::session::Session;
 
 /// Requests looked at in one go.
 const REQUESTS_MAX: usize = 16;
-/// A request longer than this ends the look: it has enough to do, and is not to be decoded twice.
+/// A request longer than this ends the look: it has enough to do.
 const REQUEST_BYTES_MAX: usize = 4096;
 
 /// What a worker looks ahead with.
 #[derive(Default)]
 pub struct Lookahead {
-    decoder: Decoder,
     foresight: Foresight,
 }
 
 impl Lookahead {
-    /// Asks for what the requests at the beginning of `input` will touch; how many they are.
-    pub fn look(&mut self, node: &Node, session: &Session, input: &[u8], limits: &Limits) -> usize {
+    /// Asks for what the requests at the beginning of `input` will touch, which follow the one that the decoder has at hand.
+    pub fn look(
+        &mut self,
+        node: &Node,
+        session: &Session,
+        decoder: &mut Decoder,
+        input: &[u8],
+        limits: &Limits,
+    ) {
         let keyspace = &node.keyspace;
-        let Some(namespace) = keyspace.namespace(session.database) else { return 0 };
-        let (mut at, mut requests) = (0, 0);
-        while requests < REQUESTS_MAX && !self.foresight.is_full() {
-            self.decoder.reset();
+        let Some(namespace) = keyspace.namespace(session.database) else { return };
+        let mut at = 0;
+        for _ in 0..REQUESTS_MAX {
+            if self.foresight.is_full() {
+                break;
+            }
             let rest = &input[at..input.len().min(at + REQUEST_BYTES_MAX)];
-            let Ok(Decoded::Complete { consumed }) = self.decoder.decode(rest, limits) else { break };
-            (at, requests) = (at + consumed, requests + 1);
-            let args = self.decoder.args(rest);
+            let Some((args, consumed)) = decoder.decode_ahead(rest, limits) else { break };
+            at += consumed;
             let Ok(entry) = node.table.find(args) else { continue };
             if entry.spec.flags.has(Flag::Blocking) {
                 continue;
@@ -52,7 +59,6 @@ impl Lookahead {
             }
         }
         self.foresight.fetch(keyspace);
-        requests
     }
 }
 

@@ -27,8 +27,7 @@ pub fn prepare<'n>(node: &'n Node, session: &Session, args: Args<'_>) -> Prepare
         Err(unknown) => return Prepared::Refuse(None, unknown_text(unknown, args)),
     };
     let spec = entry.spec;
-    let words = args.len() as i32;
-    if (spec.arity > 0 && words != spec.arity) || words < -spec.arity || spec.handler.is_none() {
+    if !spec.takes(args.len()) || spec.handler.is_none() {
         return refusal(entry, &Error::Arity(entry.name.into()).to_string());
     }
     if spec.flags.has(Flag::Protected) && !may_run_protected(node, session) {

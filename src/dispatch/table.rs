@@ -2,7 +2,7 @@
 
 use super::Command;
 use crate::resp::Args;
-use ahash::AHashMap;
+use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 /// A command or subcommand in the table.
@@ -22,8 +22,8 @@ pub struct Entry {
 #[derive(Default)]
 struct Names {
     /// Those of up to eight bytes, as numbers: nearly all that are asked for.
-    short: AHashMap<u64, usize>,
-    long: AHashMap<&'static str, usize>,
+    short: FxHashMap<u64, usize>,
+    long: FxHashMap<&'static str, usize>,
     /// Bytes of the longest.
     len_max: usize,
 }
@@ -31,11 +31,32 @@ struct Names {
 /// A name as the number its bytes in lower case make; nothing if it has more than eight. Names have no zero byte: another text has
 /// another number.
 fn short_name(name: &[u8]) -> Option<u64> {
-    let mut bytes = [0; 8];
-    bytes.get_mut(..name.len())?.copy_from_slice(name);
-    bytes.make_ascii_lowercase();
-    let has_end = name.last().is_some_and(|&last| last != 0);
-    has_end.then(|| u64::from_le_bytes(bytes))
+    let len = name.len();
+    let number = match (name.first_chunk::<4>(), name.last_chunk::<4>()) {
+        // Where there are less than eight bytes the two overlap.
+        (Some(first), Some(last)) if len <= 8 => {
+            u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << (8 * (len - 4))
+        }
+        // The first, the middle and the last, which may be the same.
+        _ if (1..=3).contains(&len) => {
+            let byte = |i: usize| u64::from(name[i]) << (8 * i);
+            byte(0) | byte(len / 2) | byte(len - 1)
+        }
+        _ => return None,
+    };
+    (*name.last()? != 0).then(|| in_lower_case(number))
+}
+
+/// Eight bytes of text, each letter of ASCII in lower case.
+fn in_lower_case(text: u64) -> u64 {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x80 * EACH;
+    // The high bit of each byte: set by an addition if the rest is at least A, or more than Z.
+    let low = text & !HIGH;
+    let from_a = low + (0x80 - u64::from(b'A')) * EACH;
+    let behind_z = low + (0x7f - u64::from(b'Z')) * EACH;
+    let upper = from_a & !behind_z & !text & HIGH;
+    text | upper >> 2
 }
 
 impl Names {
@@ -201,6 +222,21 @@ mod tests {
     fn found<'t>(table: &'t Table, line: &str) -> Option<&'t str> {
         let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
         table.find(OwnedArgs::from_slices(&words).args()).ok().map(|entry| entry.name)
+    }
+
+    #[test]
+    fn short_names_are_numbers_whatever_their_case() {
+        for name in [&b"a"[..], b"ab", b"get", b"mget", b"hmget", b"lrange", b"getrange"] {
+            let padded: Vec<u8> = name.iter().copied().chain([0; 8]).take(8).collect();
+            let number = u64::from_le_bytes(padded.try_into().unwrap());
+            assert_eq!(short_name(name), Some(number));
+            assert_eq!(short_name(&name.to_ascii_uppercase()), Some(number));
+        }
+        assert_eq!([&b""[..], b"get\0", b"\0", b"expiretime"].map(short_name), [None; 4]);
+        for byte in 0..=255u8 {
+            let lower = u64::from_le_bytes([byte.to_ascii_lowercase(); 8]);
+            assert_eq!(in_lower_case(u64::from_le_bytes([byte; 8])), lower, "{byte}");
+        }
     }
 
     #[test]

@@ -9,8 +9,10 @@ use std::cell::RefCell;
 
 /// Longer keys are hashed each time, bytes.
 const KEY_LEN_MAX: usize = 39;
-/// Four times as many as requests are looked ahead at, so that few take another's place.
+/// Four times as many as requests are looked ahead at; the one that was filled longest ago is filled next.
 const PLACES: usize = 64;
+/// So many numbers that keys have: of sixteen keys one in twenty loses its number to another.
+const NUMBERS: usize = 256;
 
 #[derive(Clone, Copy)]
 struct Place {
@@ -20,10 +22,19 @@ struct Place {
     key: [u8; KEY_LEN_MAX],
 }
 
+struct Recent {
+    places: [Place; PLACES],
+    /// The place that was filled last for a key of this number; another key may have it now.
+    place_of: [u8; NUMBERS],
+    next: u8,
+}
+
+/// No key is as long as that.
+const EMPTY: Place = Place { seed: [0; 16], position: Position(0), len: u8::MAX, key: [0; KEY_LEN_MAX] };
+
 thread_local! {
-    static RECENT: RefCell<[Place; PLACES]> = const {
-        // No key is as long as that.
-        RefCell::new([Place { seed: [0; 16], position: Position(0), len: u8::MAX, key: [0; KEY_LEN_MAX] }; PLACES])
+    static RECENT: RefCell<Recent> = const {
+        RefCell::new(Recent { places: [EMPTY; PLACES], place_of: [0; NUMBERS], next: 0 })
     };
 }
 
@@ -32,12 +43,16 @@ pub(super) fn position_of(seed: &HashSeed, key: &[u8], compute: impl FnOnce() ->
     if key.len() > KEY_LEN_MAX {
         return compute();
     }
-    RECENT.with_borrow_mut(|places| {
-        let place = &mut places[place_number(seed, key)];
+    let number = number_of(seed, key);
+    RECENT.with_borrow_mut(|Recent { places, place_of, next }| {
+        let place = &places[usize::from(place_of[number]) % PLACES];
         let len = usize::from(place.len);
         if place.key.get(..len) == Some(key) && place.seed == seed.0 {
             return place.position;
         }
+        place_of[number] = *next;
+        let place = &mut places[usize::from(*next) % PLACES];
+        *next = next.wrapping_add(1);
         place.position = compute();
         (place.seed, place.len) = (seed.0, key.len() as u8);
         place.key[..key.len()].copy_from_slice(key);
@@ -45,16 +60,19 @@ pub(super) fn position_of(seed: &HashSeed, key: &[u8], compute: impl FnOnce() ->
     })
 }
 
-/// The place of a key: by its last bytes, in which keys that are used together differ; the seed keeps anybody from choosing many for one.
-fn place_number(seed: &HashSeed, key: &[u8]) -> usize {
+/// The number of a key: by its last bytes, in which keys that are used together differ; the seed keeps anybody from choosing many of one.
+/// Mixed so well that keys with consecutive numbers do not meet more often under one seed than under another.
+fn number_of(seed: &HashSeed, key: &[u8]) -> usize {
     let last = match key.last_chunk::<8>() {
         Some(last) => u64::from_le_bytes(*last),
         None => key.iter().fold(1, |number, &byte| number << 8 | u64::from(byte)),
     };
     let seed = u128::from_le_bytes(seed.0);
-    let mixed = last.wrapping_mul(seed as u64 | 1);
-    let mixed = (mixed ^ mixed >> 32).wrapping_mul((seed >> 64) as u64 | 1);
-    (mixed >> 32) as usize % PLACES
+    let (low, high) = (seed as u64 | 1, (seed >> 64) as u64 | 1);
+    let mixed = last.wrapping_mul(low);
+    let mixed = (mixed ^ mixed >> 32).wrapping_mul(high);
+    let mixed = (mixed ^ mixed >> 29).wrapping_mul(low);
+    (mixed >> 56) as usize % NUMBERS
 }
 
 #[cfg(test)]

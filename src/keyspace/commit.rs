@@ -80,10 +80,11 @@ impl Txn<'_> {
         if self.mode == Mode::Dry {
             return Err(Stop::Unavailable("a dry run tried to commit".to_owned()));
         }
-        self.keyspace.report_lookups(self.scratch);
-        if self.scratch.overlay.is_empty() && self.remapped.is_empty() && self.changed_libraries.is_none() {
+        let remaps = self.remapping.as_ref().is_some_and(|remapping| !remapping.numbers.is_empty());
+        if self.scratch.overlay.is_empty() && !remaps && self.changed_libraries.is_none() {
+            self.keyspace.report_lookups(self.scratch);
             // Nobody who only reads should ask who tracks keys.
-            if self.caches_forget {
+            if self.caches_forget() {
                 self.tell_changes(self.scratch.sequence, false);
             } else {
                 self.tell_notes(self.scratch.sequence);
@@ -127,6 +128,7 @@ impl Txn<'_> {
                 return Err(Stop::Unavailable(reason));
             }
         };
+        self.keyspace.report_lookups(self.scratch);
         let guard = AbortOnPanic;
         self.apply(&consequences, sequence);
         drop(guard);
@@ -216,18 +218,19 @@ impl Txn<'_> {
 
     /// The rows of FLUSHDB and SWAPDB.
     fn write_remapping(&self, batch: &mut Batch) {
+        let Some(remapping) = &self.remapping else { return };
         let db = self.view.db;
-        for &number in &self.remapped {
+        for &number in &remapping.numbers {
             if let Some(database) = self.databases().get(number as usize) {
                 batch.put(db, Family::System, &database_row(number), &database.namespace().0.to_be_bytes());
             }
         }
-        for old in &self.flushed {
+        for old in &remapping.flushed {
             batch.put(db, Family::Gc, &dead_namespace_row(old.namespace()), b"");
             let (from, to) = counters_of(old.namespace());
             batch.delete_range(db, Family::System, &from, &to);
         }
-        if !self.flushed.is_empty() {
+        if !remapping.flushed.is_empty() {
             let next = self.keyspace.namespaces_used();
             batch.put(db, Family::System, crate::encoding::system::NAMESPACE_ROW, &next.to_be_bytes());
         }
@@ -269,7 +272,8 @@ impl Txn<'_> {
         for dead in &consequences.dead {
             keyspace.store.dead().insert(dead.place.version, sequence);
         }
-        if !consequences.dead.is_empty() || !self.flushed.is_empty() {
+        let flushes = self.remapping.as_ref().is_some_and(|remapping| !remapping.flushed.is_empty());
+        if !consequences.dead.is_empty() || flushes {
             keyspace.gc.notice();
         }
         let states = &self.scratch.states;
@@ -301,10 +305,7 @@ impl Txn<'_> {
                 keyspace.waiters.tell_gone(state.key.row(), || keyspace.stripes.begin_turn(stripe));
             });
         }
-        let is_remapped = !self.remapped.is_empty();
-        if is_remapped {
-            self.apply_remapping(sequence);
-        }
+        let is_remapped = self.apply_remapping(sequence);
         if let Some(libraries) = self.changed_libraries.take() {
             keyspace.install_libraries(libraries, sequence);
         }
@@ -325,24 +326,33 @@ impl Txn<'_> {
         let changed = scratch.states.iter().filter(is_told);
         let mut keys = changed.map(|state| state.key.name());
         listener.changed(&mut keys, told);
-        if is_remapped || self.caches_forget {
+        if is_remapped || self.caches_forget() {
             listener.all_changed(told);
         }
+    }
+
+    fn caches_forget(&self) -> bool {
+        self.remapping.as_ref().is_some_and(|remapping| remapping.caches_forget)
     }
 
     fn tell_notes(&mut self, sequence: u64) {
         self.keyspace.tell(&mut self.scratch.notes, sequence, self.scratch.author);
     }
 
-    fn apply_remapping(&mut self, sequence: u64) {
+    /// Whether there was something to apply.
+    fn apply_remapping(&mut self, sequence: u64) -> bool {
+        let Some(remapping) = self.remapping.as_mut().filter(|remapping| !remapping.numbers.is_empty())
+        else {
+            return false;
+        };
         let keyspace: &Keyspace = self.keyspace;
         let old = keyspace.databases();
-        if let Some(databases) = self.changed_databases.take() {
+        if let Some(databases) = remapping.databases.take() {
             keyspace.install_databases(databases);
         }
         // Only now: a watch that comes too late for this finds the new namespaces (`Keyspace::watch`).
         let new = keyspace.databases();
-        let mut numbers = std::mem::take(&mut self.remapped);
+        let mut numbers = std::mem::take(&mut remapping.numbers);
         numbers.sort_unstable();
         numbers.dedup();
         let prefix = |database: &Database| database.namespace().0.to_be_bytes();
@@ -363,6 +373,7 @@ impl Txn<'_> {
         });
         keyspace.stripes.set_all_sequences(sequence);
         keyspace.waiters.recheck_all();
+        true
     }
 }
 

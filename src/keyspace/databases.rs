@@ -95,6 +95,25 @@ impl Database {
     }
 }
 
+/// What a run that is alone in the keyspace does to whole databases; the commit makes it real.
+#[derive(Default)]
+pub struct Remapping {
+    /// The map as it is left.
+    pub(super) databases: Option<Arc<DatabaseMap>>,
+    /// The numbers that stand for another namespace now.
+    pub(super) numbers: Vec<u32>,
+    /// The databases that were emptied.
+    pub(super) flushed: Vec<Arc<Database>>,
+    /// Clients that cache are told to forget everything, whether or not something changes.
+    pub(super) caches_forget: bool,
+}
+
+impl Remapping {
+    fn databases_mut(&mut self, before: &Arc<DatabaseMap>) -> &mut DatabaseMap {
+        Arc::make_mut(self.databases.get_or_insert_with(|| Arc::clone(before)))
+    }
+}
+
 /// Whole databases; all but their sizes only for a run that is alone in the keyspace.
 impl Txn<'_> {
     /// Empties a database: it gets a fresh namespace, the old one is queued for removal.
@@ -106,15 +125,16 @@ impl Txn<'_> {
         }
         // Writes of this run to the old namespace are void.
         let fresh = Database::new(Namespace(self.keyspace.next_namespace()));
-        self.databases_mut()[number as usize] = fresh;
-        self.flushed.push(old);
-        self.remapped.push(number);
+        let remapping = self.remapping.get_or_insert_default();
+        remapping.databases_mut(&self.databases)[number as usize] = fresh;
+        remapping.flushed.push(old);
+        remapping.numbers.push(number);
         Ok(())
     }
 
     /// Clients that cache are to forget everything once this commits, even if it changes nothing.
     pub fn make_caches_forget(&mut self) {
-        self.caches_forget = true;
+        self.remapping.get_or_insert_default().caches_forget = true;
     }
 
     /// Exchanges two databases.
@@ -123,8 +143,9 @@ impl Txn<'_> {
         self.database(a)?;
         self.database(b)?;
         if a != b {
-            self.databases_mut().swap(a as usize, b as usize);
-            self.remapped.extend([a, b]);
+            let remapping = self.remapping.get_or_insert_default();
+            remapping.databases_mut(&self.databases).swap(a as usize, b as usize);
+            remapping.numbers.extend([a, b]);
         }
         Ok(())
     }

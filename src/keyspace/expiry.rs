@@ -78,7 +78,13 @@ impl Keyspace {
         let reached = if full { hints.last().map_or(from_ms, |(hint_ms, _)| *hint_ms) } else { now_ms + 1 };
         let mut scratch = Scratch::default();
         for (hint_ms, row) in hints {
-            self.expire_key(hint_ms, &row, now_ms, &mut scratch)?;
+            match self.expire_key(hint_ms, &row, now_ms, &mut scratch) {
+                Err(Stop::Unavailable(reason)) if self.store.failure().is_none() => {
+                    // Those behind it are not to wait for it. Its hint stays, for the next start; who reads it is told, too.
+                    tracing::warn!(row = %row.escape_ascii(), reason, "a key could not be expired");
+                }
+                ended => ended?,
+            }
         }
         self.expiry.end_round(reached);
         Ok(full)
@@ -164,6 +170,9 @@ impl super::Txn<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encoding::head::{Body, DataType};
+    use crate::keyspace::testbed::Testbed;
+    use crate::store::Batch;
 
     #[test]
     fn a_hint_filed_during_a_round_behind_its_back_is_where_the_next_round_begins() {
@@ -179,6 +188,56 @@ mod tests {
         progress.end_round(1001);
         progress.note_hint(5000);
         assert_eq!(progress.begin_round(), 1001);
+    }
+
+    /// A key that expires in two seconds, by the clock of `bed`.
+    fn save_expiring(bed: &Testbed, name: &[u8]) -> RowKey {
+        bed.run(|txn| {
+            let key = txn.key(0, name);
+            let head = NewHead {
+                expires_at_ms: Some(1_002_000),
+                ..NewHead::new(DataType::String, Body::Whole(b"v"))
+            };
+            txn.save(&key, head)?;
+            Ok(RowKey::from_slice(key.row()))
+        })
+    }
+
+    fn damage(bed: &Testbed, row: &RowKey) {
+        let guard = bed.keyspace.store().db().unwrap();
+        let db = guard.as_deref().unwrap();
+        let mut batch = Batch::default();
+        batch.put(db, Family::Keys, row, b"\xff");
+        bed.keyspace.store().write(db, batch, true).unwrap();
+        bed.keyspace.hot().clear();
+    }
+
+    #[test]
+    fn a_damaged_key_keeps_no_other_from_expiring() {
+        let bed = Testbed::open();
+        let rows = [b"a", b"b", b"c"].map(|name| save_expiring(&bed, name));
+        damage(&bed, &rows[1]);
+        bed.keyspace.clock.set_ms(1_010_000);
+        assert!(!bed.keyspace.expire_round().unwrap());
+        let left = |row: &RowKey| {
+            let guard = bed.keyspace.store().db().unwrap();
+            guard.as_deref().unwrap().newest(Tier::Disk).get(Family::Keys, row).unwrap().is_some()
+        };
+        assert_eq!([0, 1, 2].map(|number| left(&rows[number])), [false, true, false]);
+    }
+
+    #[test]
+    fn a_damaged_head_fails_the_command_that_meets_it_not_the_commit() {
+        let bed = Testbed::open();
+        damage(&bed, &save_expiring(&bed, b"k"));
+        let mut has_saved = false;
+        let ended = bed.run_as(Mode::Locked, |txn| {
+            let key = txn.key(0, b"k");
+            txn.save(&key, NewHead::new(DataType::String, Body::Whole(b"w")))?;
+            has_saved = true;
+            Ok(())
+        });
+        assert!(matches!(ended, Err(Stop::Unavailable(_))) && !has_saved);
     }
 
     #[test]

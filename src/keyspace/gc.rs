@@ -33,6 +33,8 @@ pub struct Progress {
     waiting: AtomicBool,
     rows_removed: AtomicU64,
     building: Mutex<AHashSet<Version>>,
+    /// A damaged row was found and told of.
+    has_told_damage: AtomicBool,
 }
 
 impl Progress {
@@ -69,13 +71,28 @@ impl Keyspace {
         if !self.gc.waiting.swap(false, Ordering::AcqRel) {
             return Ok(false);
         }
+        let ended = self.remove_dead();
+        if !matches!(ended, Ok(false)) {
+            // What it has not come to is for the next round.
+            self.gc.notice();
+        }
+        ended
+    }
+
+    fn remove_dead(&self) -> Outcome<bool> {
         let guard = self.store.db().map_err(|error| Stop::Unavailable(error.0))?;
         let Some(db) = guard.as_deref() else { return Ok(false) };
         let mut queue = Vec::new();
         db.newest(Tier::Disk).scan(Family::Gc, b"", &[u8::MAX], Direction::Up, |row, value| {
-            match GcRow::decode(row, value)? {
-                GcRow::Exile(_) => {}
-                dead => queue.push((RowKey::from_slice(row), dead)),
+            match GcRow::decode(row, value) {
+                Ok(GcRow::Exile(_)) => {}
+                Ok(dead) => queue.push((RowKey::from_slice(row), dead)),
+                Err(damaged) => {
+                    if !self.gc.has_told_damage.swap(true, Ordering::AcqRel) {
+                        let row = row.escape_ascii();
+                        tracing::warn!(%row, %damaged, "what this row stands for, and others like it, stays on the disk");
+                    }
+                }
             }
             let flow =
                 if queue.len() < ROUND_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
@@ -91,9 +108,6 @@ impl Keyspace {
                 GcRow::Namespace(namespace) => self.remove_namespace(db, &row, namespace)?,
                 GcRow::Exile(_) => {}
             }
-        }
-        if more {
-            self.gc.notice();
         }
         Ok(more)
     }

@@ -95,10 +95,10 @@ impl<'k> Txn<'k> {
             let end = to.unwrap_or(i64::MAX).min(last.saturating_add(1));
             let (lower, upper) = (place.index_row(from.max(first)), place.index_row(end));
             let (mut found, mut rows) = (None, Vec::new());
-            let mode = self.mode;
+            let steps_max = self.steps_max();
             self.scan_kept(Family::List, Stretch::between(&lower, &upper), Direction::Up, |row, other| {
                 steps += 1;
-                if steps > super::WORKER_STEPS_MAX && matches!(mode, Mode::Worker | Mode::Dry) {
+                if steps > steps_max {
                     return Err(Stop::Heavy);
                 }
                 let position = position_of(row).ok_or_else(|| {
@@ -113,7 +113,7 @@ impl<'k> Txn<'k> {
                 let ends = found.is_some() && !is_crowded;
                 Ok(if ends { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
             })?;
-            if is_crowded && mode.fills_hot_tier() {
+            if is_crowded && self.mode.fills_hot_tier() {
                 index.lock().refine(from, &rows);
             }
             match (found, to) {

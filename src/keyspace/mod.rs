@@ -36,7 +36,7 @@ mod watch;
 
 pub use building::Build;
 pub use commit::Committed;
-pub use databases::{Database, DatabaseMap, Writer};
+pub use databases::{Database, DatabaseMap, Remapping, Writer};
 pub use error::{Error, Outcome, Stop, TimeoutReply, Wait, fail};
 pub use figures::Figures;
 pub use filling::{ColdRow, Found};

@@ -14,7 +14,7 @@
 //! Under locks (or the gate) a row read from RocksDB is filled into the hot tier at once: no commit can race it.
 
 use super::Keyspace;
-use super::databases::{Database, DatabaseMap};
+use super::databases::{Database, DatabaseMap, Remapping};
 use super::error::{Error, Outcome, Stop};
 use super::events::{Events, Note};
 use super::filling::ColdRow;
@@ -208,13 +208,9 @@ pub struct Txn<'k> {
     pub(super) view: View<'k>,
     pub(super) mode: Mode,
     pub(super) scratch: &'k mut Scratch,
-    databases: Guard<Arc<DatabaseMap>>,
-    /// The map as FLUSHDB and SWAPDB have left it; the commit installs it.
-    pub(super) changed_databases: Option<Arc<DatabaseMap>>,
-    pub(super) remapped: Vec<u32>,
-    pub(super) flushed: Vec<Arc<Database>>,
-    /// Clients that cache are told to forget everything, whether or not something changes.
-    pub(super) caches_forget: bool,
+    pub(super) databases: Guard<Arc<DatabaseMap>>,
+    /// What FLUSHDB and SWAPDB have done; few runs do such things.
+    pub(super) remapping: Option<Box<Remapping>>,
     /// The libraries as FUNCTION LOAD and its kin have left them; the commit installs them.
     pub(super) changed_libraries: Option<Arc<Libraries>>,
     run: RunIdentity,
@@ -224,14 +220,6 @@ pub struct Txn<'k> {
     counting: bool,
     /// The events that are told.
     pub(super) events: Events,
-}
-
-/// See `Txn::nest`.
-pub struct Remapping {
-    changed_databases: Option<Arc<DatabaseMap>>,
-    remapped: Vec<u32>,
-    flushed: Vec<Arc<Database>>,
-    caches_forget: bool,
 }
 
 impl<'k> Txn<'k> {
@@ -246,7 +234,6 @@ impl<'k> Txn<'k> {
         scratch.cold = None;
         scratch.marked = None;
         let databases = keyspace.databases.load();
-        let (remapped, flushed) = (Vec::new(), Vec::new());
         let run = run.clone();
         Txn {
             keyspace,
@@ -254,10 +241,7 @@ impl<'k> Txn<'k> {
             mode,
             scratch,
             databases,
-            changed_databases: None,
-            remapped,
-            flushed,
-            caches_forget: false,
+            remapping: None,
             changed_libraries: None,
             run,
             rng: None,
@@ -272,30 +256,19 @@ impl<'k> Txn<'k> {
         let seed = self.rng().next_u64();
         let run = RunIdentity { seed, ..self.run.clone() };
         let mut nested = Txn::new(self.keyspace, self.view, self.mode, &run, self.scratch);
-        nested.changed_databases = self.changed_databases.take();
-        nested.remapped = std::mem::take(&mut self.remapped);
-        nested.flushed = std::mem::take(&mut self.flushed);
-        nested.caches_forget = self.caches_forget;
+        nested.remapping = self.remapping.take();
         nested.quiet = self.quiet;
         nested
     }
 
     /// What a run has changed of the databases themselves; only one alone in the keyspace has.
-    pub fn into_remapping(self) -> Remapping {
-        Remapping {
-            changed_databases: self.changed_databases,
-            remapped: self.remapped,
-            flushed: self.flushed,
-            caches_forget: self.caches_forget,
-        }
+    pub fn into_remapping(self) -> Option<Box<Remapping>> {
+        self.remapping
     }
 
     /// A nested run has ended.
-    pub fn take_up(&mut self, remapping: Remapping) {
-        self.changed_databases = remapping.changed_databases;
-        self.remapped = remapping.remapped;
-        self.flushed = remapping.flushed;
-        self.caches_forget = remapping.caches_forget;
+    pub fn take_up(&mut self, remapping: Option<Box<Remapping>>) {
+        self.remapping = remapping;
     }
 
     /// Makes sure that a script may use a key that it has not declared: on a worker its stripe is taken if it is free, in a run
@@ -374,13 +347,17 @@ impl<'k> Txn<'k> {
         self.scratch.hits += u32::from(self.counting);
     }
 
-    /// Refuses to go on when a worker would have to do this much work at once (elements or rows); a worker's bound is a few
-    /// thousand cheap steps.
-    pub fn expect_work(&self, steps: u64) -> Outcome {
-        // A dry run is for a worker's run, which would go no further.
+    /// How many cheap steps (elements, rows) this run may do at once: some thousands where a worker runs it.
+    pub fn steps_max(&self) -> u64 {
+        // A dry run is for a worker's run, which would go no further, and may be on the worker itself.
         let on_worker = matches!(self.mode, Mode::Worker | Mode::Dry);
         let bounded = on_worker || self.scratch.indexing.is_building();
-        if bounded && steps > super::WORKER_STEPS_MAX { Err(Stop::Heavy) } else { Ok(()) }
+        if bounded { super::WORKER_STEPS_MAX } else { u64::MAX }
+    }
+
+    /// Refuses to go on when it would have to do this much work at once.
+    pub fn expect_work(&self, steps: u64) -> Outcome {
+        if steps > self.steps_max() { Err(Stop::Heavy) } else { Ok(()) }
     }
 
     /// A logical database as this run sees it.
@@ -390,12 +367,8 @@ impl<'k> Txn<'k> {
 
     /// The database map as this run sees it.
     pub(super) fn databases(&self) -> &DatabaseMap {
-        self.changed_databases.as_ref().unwrap_or(&self.databases)
-    }
-
-    /// The same, about to be changed.
-    pub(super) fn databases_mut(&mut self) -> &mut DatabaseMap {
-        Arc::make_mut(self.changed_databases.get_or_insert_with(|| Arc::clone(&self.databases)))
+        let changed = self.remapping.as_ref().and_then(|remapping| remapping.databases.as_ref());
+        changed.unwrap_or(&self.databases)
     }
 
     /// How many logical databases there are.
@@ -584,6 +557,10 @@ impl<'k> Txn<'k> {
             return Ok(index);
         }
         let before = self.fetch_stored(Family::Keys, &key.row)?;
+        if let Some(value) = &before {
+            // What is damaged fails this command, not the commit of all that run with it.
+            Head::decode(value)?;
+        }
         self.scratch.push_state(KeyState { key: key.clone(), before, changed_by: 0 });
         Ok(self.scratch.states.len() - 1)
     }

@@ -48,6 +48,13 @@ pub struct Watches {
     moved: RwLock<bool>,
 }
 
+/// The row of the same key in another namespace.
+fn moved_row(row: &[u8], to: [u8; 4]) -> RowKey {
+    let mut moved = RowKey::from_slice(&to);
+    moved.extend_from_slice(row.get(to.len()..).unwrap_or_default());
+    moved
+}
+
 impl Default for Watches {
     fn default() -> Watches {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
@@ -111,16 +118,23 @@ impl Watches {
     }
 
     /// Databases have other namespaces now (no two of them the same one before). Their watches move along; raised are those of
-    /// keys that were there, or that `exists` finds in the new place. Called under the gate.
+    /// keys that were there, or that `exists`, which may wait for the disk, finds in the new place. Called under the gate.
     pub fn remap(&self, databases: &[Remapped], exists: impl Fn(&[u8]) -> bool) {
-        let mut moved = self.moved.write();
         if self.count.load(Ordering::Acquire) == 0 {
             return;
         }
+        let database_of = |row: &RowKey| databases.iter().find(|database| row.starts_with(&database.from));
+        let mut rows = Vec::new();
+        for shard in &self.shards {
+            rows.extend(shard.lock().keys().filter_map(|row| Some(moved_row(row, database_of(row)?.to))));
+        }
+        // Before the lock, for which workers may wait.
+        let asked: AHashMap<RowKey, bool> = rows.into_iter().map(|row| (row.clone(), exists(&row))).collect();
+        let mut moved = self.moved.write();
         let mut moving = Vec::new();
         for shard in &self.shards {
             shard.lock().retain(|row, entries| {
-                let to = databases.iter().find(|database| row.starts_with(&database.from));
+                let to = database_of(row);
                 if let Some(database) = to {
                     moving.push((row.clone(), database.to, std::mem::take(entries)));
                 }
@@ -129,9 +143,9 @@ impl Watches {
         }
         *moved |= !moving.is_empty();
         for (old, to, mut entries) in moving {
-            let mut row = RowKey::from_slice(&to);
-            row.extend_from_slice(old.get(to.len()..).unwrap_or_default());
-            let is_there = exists(&row);
+            let row = moved_row(&old, to);
+            // A watch that came meanwhile: its client tries again.
+            let is_there = asked.get(&row).copied().unwrap_or(true);
             for entry in &mut entries {
                 if entry.existed || is_there {
                     entry.flag.store(true, Ordering::Release);

@@ -292,7 +292,7 @@ fn is_over(bytes: u64, inner: &mut Inner, standing: &Standing<'_>) -> bool {
     }
     let now_ms = standing.clock.now_ms();
     let since_ms = *inner.over_soft_since_ms.get_or_insert(now_ms);
-    now_ms.saturating_sub(since_ms) > soft_seconds * 1000
+    now_ms.saturating_sub(since_ms) > soft_seconds.saturating_mul(1000)
 }
 
 impl fmt::Debug for Outbox {

@@ -6,11 +6,15 @@
 //! Inline arguments are unquoted into a buffer of the decoder. Both lists are reused: no allocation
 //! per request once warm. Memory grows with the bytes received, never with a number announced.
 //!
+//! Whoever wants to know what comes next in a pipeline has whole requests decoded ahead of the current one; they are not decoded again when
+//! their turn comes.
+//!
 //! As in Redis, the byte after a CR and the two bytes after a bulk are not looked at, and a line is
 //! not recognised once a NUL byte precedes its end.
 
 use bytes::{Buf, BytesMut};
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::fmt;
 
 use crate::base::number::parse_i64;
@@ -136,6 +140,14 @@ enum State {
     Done,
 }
 
+/// A request that was decoded before its turn.
+#[derive(Clone, Copy, Debug)]
+struct Ahead {
+    consumed: usize,
+    /// Where its arguments end in the list of all.
+    end: usize,
+}
+
 /// Decodes the requests of one connection.
 #[derive(Debug)]
 pub struct Decoder {
@@ -146,7 +158,13 @@ pub struct Decoder {
     scanned: usize,
     /// Arguments still to come.
     remaining: i64,
+    /// The arguments of the current request, and behind them those of `ahead`, each relative to the first byte of its request.
     ranges: Vec<ArgRange>,
+    /// Where those of the current request begin and, once it is complete, end.
+    first: usize,
+    end: usize,
+    /// The requests behind the current one that are decoded already.
+    ahead: VecDeque<Ahead>,
     is_inline: bool,
     /// The unquoted arguments of an inline request.
     inline_bytes: Vec<u8>,
@@ -167,20 +185,34 @@ impl Decoder {
             scanned: 0,
             remaining: 0,
             ranges: Vec::new(),
+            first: 0,
+            end: 0,
+            ahead: VecDeque::new(),
             is_inline: false,
             inline_bytes: Vec::new(),
         }
     }
 
-    /// Forgets the current request. Called before each new one.
+    /// Forgets the current request, and the ones behind it: what is decoded next need not be what follows.
+    pub fn begin_anew(&mut self) {
+        self.ahead.clear();
+        self.reset();
+    }
+
+    /// Forgets the current request. Called before each new one, which must be the one that follows.
     pub fn reset(&mut self) {
         self.state = State::Start;
         self.position = 0;
         self.scanned = 0;
         self.remaining = 0;
         self.is_inline = false;
-        self.ranges.clear();
         self.inline_bytes.clear();
+        if !self.ahead.is_empty() {
+            self.first = self.end;
+            return;
+        }
+        (self.first, self.end) = (0, 0);
+        self.ranges.clear();
         if self.ranges.capacity() > RANGES_KEPT {
             self.ranges.shrink_to(RANGES_KEPT);
         }
@@ -191,12 +223,18 @@ impl Decoder {
 
     /// Memory held by the decoder itself, in bytes.
     pub fn bytes(&self) -> usize {
-        size_of::<Decoder>() + self.ranges.capacity() * size_of::<ArgRange>() + self.inline_bytes.capacity()
+        let lists =
+            self.ranges.capacity() * size_of::<ArgRange>() + self.ahead.capacity() * size_of::<Ahead>();
+        size_of::<Decoder>() + lists + self.inline_bytes.capacity()
     }
 
     /// The arguments of a complete request. `buf` is the buffer given to [`Decoder::decode`].
     pub fn args<'a>(&'a self, buf: &'a [u8]) -> Args<'a> {
-        Args::new(if self.is_inline { &self.inline_bytes } else { buf }, &self.ranges)
+        Args::new(if self.is_inline { &self.inline_bytes } else { buf }, self.current())
+    }
+
+    fn current(&self) -> &[ArgRange] {
+        &self.ranges[self.first..self.end]
     }
 
     /// The same, taken out of the query buffer, whose first `consumed` bytes are the complete request. A large request is not
@@ -212,17 +250,23 @@ impl Decoder {
             // What is left of it would keep the memory alive.
             *buf = BytesMut::new();
         }
-        OwnedArgs::of_request(request, &self.ranges)
+        OwnedArgs::of_request(request, self.current())
     }
 
     /// Looks at `buf`, which begins with the request's first byte and holds at least what it held
     /// at the last call, if the request was incomplete then.
     pub fn decode(&mut self, buf: &[u8], limits: &Limits) -> Result<Decoded, ProtocolError> {
-        if self.state == State::Start
-            && let Some(consumed) = self.decode_whole(buf, limits)
-        {
-            self.enter(State::Done, consumed);
-            return Ok(Decoded::Complete { consumed });
+        if self.state == State::Start {
+            if !limits.authenticated {
+                // What was decoded ahead was allowed more.
+                self.begin_anew();
+            }
+            if let Some(Ahead { consumed, end }) = self.ahead.pop_front() {
+                return Ok(self.complete(consumed, end));
+            }
+            if let Some(consumed) = self.decode_whole(buf, limits) {
+                return Ok(self.complete(consumed, self.ranges.len()));
+            }
         }
         loop {
             let step = match self.state {
@@ -243,6 +287,26 @@ impl Decoder {
         }
     }
 
+    /// Whether the request behind the current one is decoded.
+    pub fn is_ahead(&self) -> bool {
+        !self.ahead.is_empty()
+    }
+
+    /// Decodes one more request behind those that are decoded; the current one must be complete. `buf` begins with its first byte. Its
+    /// arguments, and the bytes it takes; nothing if it is not all there, or not a plain multibulk.
+    pub fn decode_ahead<'a>(&'a mut self, buf: &'a [u8], limits: &Limits) -> Option<(Args<'a>, usize)> {
+        let first = self.ranges.len();
+        let consumed = self.decode_whole(buf, limits)?;
+        self.ahead.push_back(Ahead { consumed, end: self.ranges.len() });
+        Some((Args::new(buf, &self.ranges[first..]), consumed))
+    }
+
+    fn complete(&mut self, consumed: usize, end: usize) -> Decoded {
+        self.enter(State::Done, consumed);
+        self.end = end;
+        Decoded::Complete { consumed }
+    }
+
     /// A multibulk that is all there and has nothing unusual, as nearly all have: its arguments in one pass; where it ends. Of
     /// anything else no trace is left, and the states see to it.
     fn decode_whole(&mut self, buf: &[u8], limits: &Limits) -> Option<usize> {
@@ -250,13 +314,14 @@ impl Decoder {
         if count == 0 || !limits.authenticated {
             return None;
         }
+        let first = self.ranges.len();
         for _ in 0..count {
             let bulk = short_line(rest, b'$').filter(|&(len, bulk)| {
                 // The two bytes behind it are there, too.
                 bulk.len() >= len + 2 && len as u64 <= limits.bulk_len_max
             });
             let Some((len, bulk)) = bulk else {
-                self.ranges.clear();
+                self.ranges.truncate(first);
                 return None;
             };
             self.ranges.push(ArgRange::new(buf.len() - bulk.len(), len));
@@ -349,6 +414,7 @@ impl Decoder {
         }
         self.ranges.push(ArgRange::new(self.position, len));
         self.remaining -= 1;
+        self.end = self.ranges.len();
         self.enter(if self.remaining == 0 { State::Done } else { State::BulkLength }, next)
     }
 
@@ -367,8 +433,7 @@ impl Decoder {
             return Ok(Decoded::Empty { consumed });
         }
         self.is_inline = true;
-        self.enter(State::Done, consumed);
-        Ok(Decoded::Complete { consumed })
+        Ok(self.complete(consumed, self.ranges.len()))
     }
 }
 
@@ -461,6 +526,42 @@ mod tests {
     fn error_of(bytes: &[u8], limits: &Limits) -> String {
         let error = decode_all(bytes, limits).unwrap_err();
         String::from_utf8_lossy(&error.text()).into_owned()
+    }
+
+    #[test]
+    fn what_was_decoded_ahead_is_what_comes_next() {
+        let requests: Vec<Request> = (0..5).map(|n| request(&["GET", &"k".repeat(n), "x"])).collect();
+        let bytes: Vec<u8> = requests.iter().flat_map(|request| encode(request)).collect();
+        let (mut decoder, mut rest) = (Decoder::new(), &bytes[..]);
+        let next = |decoder: &mut Decoder, rest: &mut &[u8], limits: &Limits| -> Request {
+            decoder.reset();
+            let Ok(Decoded::Complete { consumed }) = decoder.decode(rest, limits) else {
+                panic!("incomplete")
+            };
+            let words = decoder.args(rest).iter().map(<[u8]>::to_vec).collect();
+            *rest = &rest[consumed..];
+            words
+        };
+        assert_eq!(next(&mut decoder, &mut rest, &LIMITS), requests[0]);
+        let mut behind = rest;
+        for expected in &requests[1..3] {
+            let (args, consumed) = decoder.decode_ahead(behind, &LIMITS).unwrap();
+            assert_eq!(args.iter().map(<[u8]>::to_vec).collect::<Request>(), *expected);
+            behind = &behind[consumed..];
+        }
+        assert!(decoder.decode_ahead(&behind[..5], &LIMITS).is_none(), "not all there");
+        assert!(decoder.decode_ahead(b"PING\r\n", &LIMITS).is_none(), "inline");
+        for expected in &requests[1..4] {
+            assert_eq!(decoder.is_ahead(), *expected != requests[3]);
+            assert_eq!(next(&mut decoder, &mut rest, &LIMITS), *expected);
+        }
+        // The same bytes again, and others than those that were decoded ahead.
+        decoder.decode_ahead(rest, &LIMITS).unwrap();
+        decoder.begin_anew();
+        assert_eq!(next(&mut decoder, &mut &bytes[..], &LIMITS), requests[0]);
+        // Nor does what was decoded ahead hold for who may send less now.
+        decoder.decode_ahead(rest, &LIMITS).unwrap();
+        assert_eq!(next(&mut decoder, &mut &bytes[..], &STRANGER), requests[0]);
     }
 
     #[test]

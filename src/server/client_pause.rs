@@ -11,7 +11,6 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::io::AsyncReadExt;
 
 impl Connection {
     /// Whether the request just decoded is held back. What would be refused is not, nor is a monitor.
@@ -53,7 +52,7 @@ impl Connection {
                 () = client.ended() => return Err(io::ErrorKind::ConnectionAborted.into()),
                 () = &mut changed => break,
                 () = filled(&client) => self.flush_with_messages().await?,
-                read = self.stream.read_buf(&mut self.input), if may_read => if read? == 0 {
+                read = self.read_some(), if may_read => if read? == 0 {
                     return Err(io::ErrorKind::ConnectionAborted.into());
                 },
                 () = pause_for(left) => {}

@@ -70,8 +70,6 @@ pub(super) struct Connection {
     claimed: usize,
     /// Bytes at the front of `input` that `members` stand for.
     pub(super) ahead: usize,
-    /// Requests at the front of `input`, behind those, whose keys have been looked at (`dispatch::lookahead`).
-    foreseen: usize,
     /// The group stalled: its commands are run by themselves.
     pub(super) alone: bool,
     /// Replies in `output` that are not let go yet, and up to where the log must be flushed for them.
@@ -139,7 +137,6 @@ impl Connection {
             joined_us: 0,
             claimed: 0,
             ahead: 0,
-            foreseen: 0,
             alone: false,
             replies: 0,
             sequence: 0,
@@ -275,8 +272,10 @@ impl Connection {
                     let step = self.run_decoded(consumed);
                     match step {
                         Step::Again => {}
-                        // A paused request has been taken out of the buffer.
-                        Step::HeldBack | Step::Paused(..) => self.decoder.reset(),
+                        // It is still in the buffer.
+                        Step::HeldBack => self.decoder.begin_anew(),
+                        // It has been taken out of it.
+                        Step::Paused(..) => self.decoder.reset(),
                         _ => self.advance(consumed),
                     }
                     if self.members.last().is_some_and(|member| member.ran.urgent) && !self.settle() {
@@ -301,11 +300,9 @@ impl Connection {
     /// Before a request is run: asks for what those behind it will touch, if that has not been done.
     fn foresee(&mut self, consumed: usize, limits: &Limits) {
         let behind = &self.input[self.ahead + consumed..];
-        if self.foreseen > 0 {
-            self.foreseen -= 1;
-        } else if !behind.is_empty() {
-            let node = &self.shared.node;
-            self.foreseen = self.bench.borrow_mut().lookahead.look(node, &self.session, behind, limits);
+        if !self.decoder.is_ahead() && !behind.is_empty() {
+            let (node, decoder) = (&self.shared.node, &mut self.decoder);
+            self.bench.borrow_mut().lookahead.look(node, &self.session, decoder, behind, limits);
         }
     }
 
@@ -518,7 +515,7 @@ impl Connection {
             Some(Settled::Stalled) | None => {
                 self.output.truncate(members.first().map_or(usize::MAX, |member| member.start));
                 self.ahead = 0;
-                self.decoder.reset();
+                self.decoder.begin_anew();
                 self.alone = true;
                 return false;
             }
@@ -618,14 +615,11 @@ impl Connection {
         let patience = if listens { Duration::MAX } else { patience };
         let read = tokio::select! {
             biased;
-            read = self.stream.read_buf(&mut self.input) => read?,
+            read = self.read_some() => read?,
             () = client.ended() => return Ok(false),
             () = filled(&client) => return Ok(true),
             () = pause_for(patience) => return Ok(false),
         };
-        client.active_ms.store(self.shared.node.clock.now_ms(), Ordering::Relaxed);
-        client.received_bytes.fetch_add(read as u64, Ordering::Relaxed);
-        self.shared.node.traffic.received_bytes.fetch_add(read as u64, Ordering::Relaxed);
         // What MULTI has queued counts too: it has not been run yet.
         let queued_bytes = self.session.multi.as_ref().map_or(0, |multi| multi.bytes);
         if self.input.len() + queued_bytes > self.shared.node.config.query_buffer_bytes_max() {
@@ -634,6 +628,16 @@ impl Connection {
             return Ok(false);
         }
         Ok(read > 0)
+    }
+
+    /// Reads what has come, and counts it; 0 when the client has closed its side.
+    pub(super) async fn read_some(&mut self) -> io::Result<usize> {
+        let read = self.stream.read_buf(&mut self.input).await?;
+        let (node, client) = (&self.shared.node, &self.session.client);
+        client.active_ms.store(node.clock.now_ms(), Ordering::Relaxed);
+        client.received_bytes.fetch_add(read as u64, Ordering::Relaxed);
+        node.traffic.received_bytes.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
     }
 }
 

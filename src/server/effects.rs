@@ -96,6 +96,7 @@ pub(super) fn apply(connection: &mut Connection, effect: Effect) {
         Effect::Configure(pairs) => {
             node.config.apply(&pairs);
             retune::retune(node);
+            shared.claims.look();
         }
         Effect::ResetStatistics => {
             node.stats.reset();

@@ -48,7 +48,7 @@ const CACHE_STEP_BYTES: usize = 4 << 20;
 pub(super) struct Reading {
     /// In memory, by the system's account.
     pub(super) resident: usize,
-    /// Of it, free pages that the allocator keeps.
+    /// Of it, free pages that the allocator keeps; looked at only where more than `limit` is resident.
     pub(super) free: usize,
     /// `maxmemory`.
     pub(super) limit: usize,
@@ -123,6 +123,11 @@ pub(super) struct Claims {
 }
 
 impl Claims {
+    /// Has the governor look at once: the configuration has changed.
+    pub(super) fn look(&self) {
+        self.asked.notify_one();
+    }
+
     /// Waits until the governor has made room for so many bytes, as far as there is any to make.
     pub(super) async fn claim(&self, bytes: usize) {
         let mut served = std::pin::pin!(self.served.notified());
@@ -191,11 +196,14 @@ fn start_flush(shared: &Arc<Shared>) -> JoinHandle<()> {
 
 fn read(shared: &Shared) -> Reading {
     let (config, keyspace) = (&shared.node.config, &shared.node.keyspace);
-    let allocated = Allocated::read();
+    let limit = usize::try_from(config.memory_bytes_max()).unwrap_or(usize::MAX);
+    let resident = resident_bytes() as usize;
+    // Only wanted where too much is taken, and the allocator adds up all its arenas for it.
+    let allocated = if resident > limit { Allocated::read() } else { Allocated::default() };
     Reading {
-        resident: resident_bytes() as usize,
+        resident,
         free: allocated.resident.saturating_sub(allocated.active) as usize,
-        limit: usize::try_from(config.memory_bytes_max()).unwrap_or(usize::MAX),
+        limit,
         hot: keyspace.hot().bytes(),
         hot_max: config.hot_tier_bytes(),
         cache: keyspace.store().block_cache_bytes().0,

@@ -45,12 +45,13 @@ async fn carry(shared: Arc<Shared>) {
 }
 
 async fn expire(shared: Arc<Shared>) {
+    let mut told = String::new();
     loop {
         tokio::time::sleep(EXPIRY_PERIOD).await;
         if !shared.node.active_expiry.load(Ordering::Relaxed) {
             continue;
         }
-        rounds(&shared, "expiry", |shared| {
+        rounds(&shared, "expiry", &mut told, |shared| {
             // As long as CLIENT PAUSE lasts, nothing changes.
             let is_paused = shared.node.pauses.current(shared.node.clock.now_ms()).is_some();
             if is_paused { Ok(false) } else { shared.node.keyspace.expire_round() }
@@ -60,14 +61,20 @@ async fn expire(shared: Arc<Shared>) {
 }
 
 async fn collect(shared: Arc<Shared>) {
+    let mut told = String::new();
     loop {
         tokio::time::sleep(GC_PERIOD).await;
-        rounds(&shared, "gc", |shared| shared.node.keyspace.gc_round()).await;
+        rounds(&shared, "gc", &mut told, |shared| shared.node.keyspace.gc_round()).await;
     }
 }
 
-/// Rounds of one kind until there is nothing more to do.
-async fn rounds(shared: &Arc<Shared>, what: &'static str, round: fn(&Shared) -> Result<bool, Stop>) {
+/// Rounds of one kind until there is nothing more to do. Why they fail is told once (`told`), though they are tried again and again.
+async fn rounds(
+    shared: &Arc<Shared>,
+    what: &'static str,
+    told: &mut String,
+    round: fn(&Shared) -> Result<bool, Stop>,
+) {
     loop {
         if shared.node.keyspace.store().is_failed() {
             return;
@@ -81,7 +88,10 @@ async fn rounds(shared: &Arc<Shared>, what: &'static str, round: fn(&Shared) -> 
             Some(Ok(true)) => tokio::task::yield_now().await,
             Some(Ok(false)) | None => return,
             Some(Err(Stop::Unavailable(reason))) if !shared.node.keyspace.store().is_failed() => {
-                tracing::warn!(what, reason, "a background round failed");
+                if *told != reason {
+                    tracing::warn!(what, reason, "a background round failed");
+                    *told = reason;
+                }
                 return;
             }
             Some(Err(_)) => return,

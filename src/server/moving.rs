@@ -59,8 +59,14 @@ impl Connection {
 
 impl Luggage {
     /// Settles in at another worker.
-    pub(super) fn unpack(self, desk: &Desk) -> io::Result<Connection> {
-        let stream = TcpStream::from_std(self.stream)?;
+    pub(super) fn unpack(mut self, desk: &Desk) -> io::Result<Connection> {
+        let stream = match TcpStream::from_std(self.stream) {
+            Ok(stream) => stream,
+            Err(error) => {
+                end(&desk.shared, &mut self.session);
+                return Err(error);
+            }
+        };
         let mut connection = Connection::new(desk, self.seat, stream, self.session);
         connection.decoder = self.decoder;
         connection.input = self.input;

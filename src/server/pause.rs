@@ -21,7 +21,6 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::io::AsyncReadExt;
 
 /// Rounds of warming before a command is run on the pool for good.
 const COLD_ROUNDS_MAX: u32 = 3;
@@ -125,7 +124,7 @@ impl Connection {
                 biased;
                 () = client.ended() => break Err(io::ErrorKind::ConnectionAborted.into()),
                 () = &mut over => break Ok(()),
-                read = self.stream.read_buf(&mut self.input), if may_read => match read {
+                read = self.read_some(), if may_read => match read {
                     Ok(0) => break Ok(()),
                     Ok(_) => {}
                     Err(error) => break Err(error),
@@ -392,7 +391,12 @@ impl Connection {
     ) {
         let shared = Arc::clone(&self.shared);
         let Ok(entry) = shared.node.table.find(args) else { return };
-        if !entry.spec.has_keys() || entry.spec.flags.has(Flag::Blocking) {
+        // On a worker nothing is tried that may take long; a script may, whatever it has declared.
+        let spec = entry.spec;
+        let takes_long = [Flag::Blocking, Flag::Heavy, Flag::Gate, Flag::Reaches]
+            .into_iter()
+            .any(|flag| spec.flags.has(flag));
+        if !spec.has_keys() || !spec.takes(args.len()) || takes_long {
             return;
         }
         let before = rows.len();
@@ -480,7 +484,7 @@ impl Connection {
                 () = waiter.decided() => return Ok(true),
                 () = client.ended() => return Ok(false),
                 () = filled(&client) => self.flush_with_messages().await?,
-                read = self.stream.read_buf(&mut self.input), if may_read => if read? == 0 { return Ok(false) },
+                read = self.read_some(), if may_read => if read? == 0 { return Ok(false) },
                 () = pause_for(patience) => {
                     if wait.deadline_ms.is_some_and(|at_ms| at_ms <= self.shared.node.clock.now_ms()) {
                         return Ok(true);
@@ -510,8 +514,8 @@ impl Held {
         drop(self.turn.take());
     }
 
-    /// Waits for the gate, or for one of so many turns; not longer than `busy-reply-threshold` if scripts hold them, but for a
-    /// waiter that was fed, which is in nobody's way. The inner error is what to answer, the outer one that the client has been told to end.
+    /// Waits for the gate, or for one of so many turns; gives up after `busy-reply-threshold` if scripts hold them. A command that has
+    /// been among the waiters never gives up. The inner error is what to answer, the outer one that the client was told to end.
     async fn unless_busy<T>(
         &self,
         turns: Option<usize>,
@@ -520,9 +524,7 @@ impl Held {
         let node = &self.shared.node;
         tokio::pin!(wait);
         loop {
-            // 0: scripts are never in the way.
-            let threshold_us = Some(1000 * node.config.busy_reply_threshold_ms()).filter(|us| *us > 0);
-            let since_us = threshold_us.and_then(|us| node.clock.mono_us().checked_sub(us));
+            let since_us = node.config.busy_after_us().and_then(|us| node.clock.mono_us().checked_sub(us));
             if self.waiter.is_none()
                 && let Some(text) =
                     since_us.and_then(|since_us| node.running_scripts.busy_text(since_us, turns))

@@ -15,7 +15,7 @@ pub(super) fn hot_policy(config: &Config) -> Policy {
     }
 }
 
-/// Brings keyspace and log in line with the configuration.
+/// Brings keyspace and log in line with the configuration. What may be cached, the governor sees to (`Claims::look`).
 pub(super) fn retune(node: &Node) {
     let (config, keyspace) = (&node.config, &node.keyspace);
     let tuning = keyspace.tuning();
@@ -40,6 +40,5 @@ pub(super) fn retune(node: &Node) {
     if let Some(set_log_level) = node.set_log_level.get() {
         set_log_level(config.loglevel());
     }
-    keyspace.hot().set_budget(config.hot_tier_bytes());
     keyspace.store().set_budgets(config.block_cache_bytes(), config.write_buffer_bytes());
 }

@@ -5,7 +5,7 @@ use super::Shared;
 use crate::dispatch::node::Node;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Makes a checkpoint and removes the oldest beyond `checkpoint-keep`. Waits for the disk.
 pub(super) fn checkpoint(node: &Node) -> Result<PathBuf, String> {
@@ -23,6 +23,15 @@ pub(super) fn checkpoint(node: &Node) -> Result<PathBuf, String> {
     made
 }
 
+/// A flag that is lowered whatever becomes of the work it stands for.
+struct Lowered<'a>(&'a AtomicBool);
+
+impl Drop for Lowered<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
 /// Starts a checkpoint on the pool, unless one is being made.
 pub(super) fn start(shared: &Arc<Shared>) {
     if shared.node.saves.in_progress.swap(true, Ordering::AcqRel) {
@@ -30,11 +39,11 @@ pub(super) fn start(shared: &Arc<Shared>) {
     }
     let on_pool = Arc::clone(shared);
     drop(shared.pool.start(move || {
+        let _over = Lowered(&on_pool.node.saves.in_progress);
         match checkpoint(&on_pool.node) {
             Ok(path) => tracing::info!(path = %path.display(), "checkpoint made"),
             Err(reason) => tracing::error!(reason, "no checkpoint could be made"),
         }
-        on_pool.node.saves.in_progress.store(false, Ordering::Release);
     }));
 }
 
@@ -46,9 +55,9 @@ pub(super) fn start_cut(shared: &Arc<Shared>) {
     let on_pool = Arc::clone(shared);
     drop(shared.pool.start(move || {
         let saves = &on_pool.node.saves;
+        let _over = Lowered(&saves.cutting);
         let cut = on_pool.node.keyspace.store().flush_memtables();
         saves.cut_failed.store(cut.is_err(), Ordering::Relaxed);
-        saves.cutting.store(false, Ordering::Release);
         match cut {
             Ok(()) => {
                 saves.cuts.fetch_add(1, Ordering::Relaxed);

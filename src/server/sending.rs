@@ -4,7 +4,7 @@
 //! turn to end, so what is left to send is put aside ([`Sending`]), and goes before anything else once the command has run.
 
 use super::connection::{Connection, Ended, pause_for};
-use crate::config::{AppendFsync, ClientClass};
+use crate::config::{AppendFsync, ClientClass, OutputLimit};
 use crate::dispatch::prepare::misconf_text;
 use crate::resp::Reply;
 use crate::session::ClientKind;
@@ -31,6 +31,8 @@ pub(super) struct Sending {
     left: Vec<u8>,
     /// While the connection waits to be fed: its waiter, and when its time is up.
     waiter: Option<(Arc<Waiter>, Option<tokio::time::Instant>)>,
+    /// Since when more waits for the client than its soft limit has.
+    over_soft_since: Option<tokio::time::Instant>,
 }
 
 impl Sending {
@@ -52,6 +54,16 @@ impl Sending {
     /// From now on it ends when all is sent.
     pub(super) fn wait_for_nobody(&mut self) {
         self.waiter = None;
+    }
+
+    /// How long a client may still leave so many bytes unread. What it reads counts only once it is below its soft limit.
+    fn patience(&mut self, limit: &OutputLimit, bytes: u64) -> Duration {
+        if limit.soft_bytes == 0 || bytes <= limit.soft_bytes {
+            self.over_soft_since = None;
+            return Duration::MAX;
+        }
+        let since = self.over_soft_since.get_or_insert_with(tokio::time::Instant::now);
+        Duration::from_secs(limit.soft_seconds).saturating_sub(since.elapsed())
     }
 
     /// Waits until the connection has something better to do than to send; for ever when it has not.
@@ -78,7 +90,7 @@ async fn hung_up(stream: &TcpStream) {
 impl Connection {
     /// Lets the gathered replies go: log first, then the socket.
     pub(super) async fn flush(&mut self) -> Ended {
-        if self.output.is_empty() && self.sending.is_over() {
+        if self.output.is_empty() && self.sending.is_over() && self.delay.is_none() {
             self.alone = false;
             return Ok(());
         }
@@ -184,10 +196,7 @@ impl Connection {
                     client.output_bytes.store(left, Ordering::Relaxed);
                     let waiting = client.outbox().map_or(0, |outbox| outbox.bytes() as u64);
                     let counted = left.saturating_sub(FREE_OUTPUT_BYTES) as u64 + waiting;
-                    let patience = match limit.soft_bytes {
-                        soft if soft > 0 && counted > soft => Duration::from_secs(limit.soft_seconds),
-                        _ => Duration::MAX,
-                    };
+                    let patience = self.sending.patience(&limit, counted);
                     // Who subscribes or waits is silent for good reason.
                     let waits = self.sending.waiter.is_some();
                     let idle = match self.shared.node.config.timeout_seconds() {
@@ -215,6 +224,9 @@ impl Connection {
                 Err(error) => return Err(error),
             }
         }
+        if sent == output.len() {
+            self.sending.over_soft_since = None;
+        }
         client.output_bytes.store(self.sending.left.len(), Ordering::Relaxed);
         client.sent_bytes.fetch_add(sent as u64, Ordering::Relaxed);
         self.shared.node.traffic.sent_bytes.fetch_add(sent as u64, Ordering::Relaxed);
@@ -228,5 +240,24 @@ impl Connection {
             "closed: more waits for it than client-output-buffer-limit allows"
         );
         io::Error::other("output buffer limit")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trickle_of_reading_does_not_renew_the_patience_with_a_client() {
+        let limit = OutputLimit { hard_bytes: 0, soft_bytes: 1000, soft_seconds: 60 };
+        let mut sending = Sending::default();
+        assert_eq!(sending.patience(&limit, 1000), Duration::MAX);
+        let whole = sending.patience(&limit, 5000);
+        assert!(whole <= Duration::from_secs(60));
+        std::thread::sleep(Duration::from_millis(2));
+        assert!(sending.patience(&limit, 2000) <= whole - Duration::from_millis(2));
+        assert_eq!(sending.patience(&limit, 1000), Duration::MAX);
+        assert!(sending.patience(&limit, 2000) > whole - Duration::from_millis(2), "it begins anew");
+        assert_eq!(sending.patience(&OutputLimit { soft_bytes: 0, ..limit }, u64::MAX), Duration::MAX);
     }
 }

@@ -57,7 +57,11 @@ async fn serve(shared: Arc<Shared>, number: usize, mut arrivals: UnboundedReceiv
     let ticker = tokio::task::spawn_local(tick(number, Arc::clone(&desk.shared), Rc::clone(&desk.bench)));
     let mut connections = tokio::task::JoinSet::new();
     while let Some(arrival) = arrivals.recv().await {
-        while connections.try_join_next().is_some() {}
+        while let Some(ended) = connections.try_join_next() {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a connection was given up");
+            }
+        }
         let connection = match arrival {
             Arrival::New(seat, stream, address) => welcome(&desk, seat, stream, address),
             Arrival::Moved(luggage) => luggage.unpack(&desk),
@@ -66,7 +70,7 @@ async fn serve(shared: Arc<Shared>, number: usize, mut arrivals: UnboundedReceiv
             Ok(connection) => {
                 connections.spawn_local(connection.serve());
             }
-            Err(error) => tracing::warn!(%error, "a new connection could not be set up"),
+            Err(error) => tracing::warn!(%error, "a connection could not be set up"),
         }
     }
     ticker.abort();
@@ -81,10 +85,11 @@ fn welcome(
 ) -> std::io::Result<Connection> {
     let shared = &desk.shared;
     let descriptor = stream.as_raw_fd();
-    let local_address = stream.local_addr()?;
-    let stream = TcpStream::from_std(stream)?;
-    let client = shared.node.clients.add(address, local_address, descriptor);
+    let set_up = stream.local_addr().and_then(|local| Ok((local, TcpStream::from_std(stream)?)));
+    let client = set_up.map(|(local, stream)| (shared.node.clients.add(address, local, descriptor), stream));
+    // It is among the clients now, or will not be.
     shared.arriving.fetch_sub(1, Ordering::AcqRel);
+    let (client, stream) = client?;
     let authenticated = shared.node.config.requirepass().is_empty();
     let session = Session::new(client, authenticated);
     Ok(Connection::new(desk, seat, stream, session))

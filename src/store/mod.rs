@@ -351,12 +351,13 @@ impl Store {
         }
     }
 
-    /// Changes the budgets of block cache, memtables and filter of rows while running.
+    /// Changes the budgets of memtables and filter of rows while running; the filter may take a part of what the block cache may, whose own
+    /// budget stays as it is.
     pub fn set_budgets(&self, block_cache_bytes: usize, write_buffer_bytes: usize) {
         self.shared.set_budgets(block_cache_bytes, write_buffer_bytes);
     }
 
-    /// Changes the block cache's budget alone. Frees what is over it in the calling thread.
+    /// Changes the block cache's budget. Frees what is over it in the calling thread.
     pub fn set_block_cache_budget(&self, bytes: usize) {
         self.shared.set_block_cache_budget(bytes);
     }

@@ -95,7 +95,6 @@ impl Shared {
     }
 
     pub(super) fn set_budgets(&self, block_cache_bytes: usize, write_buffer_bytes: usize) {
-        self.set_block_cache_budget(block_cache_bytes);
         self.write_buffers.set_buffer_size(write_buffer_bytes);
         self.row_filter.set_budget(block_cache_bytes / ROW_FILTER_PART);
     }

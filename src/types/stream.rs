@@ -22,7 +22,7 @@ use crate::encoding::Family;
 use crate::encoding::head::{Body, DataType, Spread};
 use crate::encoding::row::Place;
 use crate::encoding::stream::{Extra, entry_id, entry_row};
-use crate::keyspace::{Direction, Key, Mode, NewHead, Outcome, RowValue, Stop, Txn, WORKER_STEPS_MAX};
+use crate::keyspace::{Direction, Key, NewHead, Outcome, RowValue, Stop, Txn};
 use groups::Referrers;
 use std::ops::ControlFlow;
 
@@ -236,7 +236,7 @@ pub fn visit(
         Some(behind) => entry_row(&stream.place, behind),
         None => stream.place.end(),
     };
-    let steps_max = if txn.mode() == Mode::Worker { WORKER_STEPS_MAX } else { u64::MAX };
+    let steps_max = txn.steps_max();
     let mut steps = 0;
     txn.scan(Family::Stream, &lower, &upper, direction, |row, value| {
         if steps == steps_max {

@@ -17,7 +17,7 @@ use super::{End, listpack};
 use crate::encoding::head::{Spread, read_u64};
 use crate::encoding::row::{PLACE_LEN, Place};
 use crate::encoding::{Damaged, Family};
-use crate::keyspace::{Direction, Key, Mode, Outcome, Stop, Stretch, Txn, WORKER_STEPS_MAX};
+use crate::keyspace::{Direction, Key, Outcome, Stop, Stretch, Txn};
 use crate::types::pages::Pages;
 use smallvec::SmallVec;
 use std::ops::{ControlFlow, Range};
@@ -191,7 +191,7 @@ impl Rows {
             End::Front => Direction::Up,
             End::Back => Direction::Down,
         };
-        let steps_max = if txn.mode() == Mode::Worker { WORKER_STEPS_MAX } else { u64::MAX };
+        let steps_max = txn.steps_max();
         let mut steps = 0;
         let (is_first, is_last) = (first == self.first, last == self.last);
         let stretch = Stretch { lower: &lower, upper: &upper, is_first, is_last };

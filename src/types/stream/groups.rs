@@ -13,7 +13,7 @@ use crate::encoding::stream_group::{
     ConsumerRow, GroupRow, PendingRow, consumer_name, consumer_row, consumer_rows, group_name, group_row,
     group_rows, id_in, owned_end, owned_end_of_group, owned_row, pending_end, pending_row,
 };
-use crate::keyspace::{Direction, Key, Mode, Outcome, Stop, Txn, WORKER_STEPS_MAX};
+use crate::keyspace::{Direction, Key, Outcome, Stop, Txn};
 use std::ops::ControlFlow;
 
 /// After so many entries have gone from the pending ones, the lowest is looked for.
@@ -401,7 +401,7 @@ impl OpenGroup {
             || pending_end(&stream.place, number),
             |behind| pending_row(&stream.place, number, behind),
         );
-        let steps_max = if txn.mode() == Mode::Worker { WORKER_STEPS_MAX } else { u64::MAX };
+        let steps_max = txn.steps_max();
         let mut steps = 0;
         txn.scan(Family::Group, &lower, &upper, Direction::Up, |row, value| {
             if steps == steps_max {

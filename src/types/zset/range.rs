@@ -11,7 +11,7 @@ use crate::encoding::Family;
 use crate::encoding::head::Body;
 use crate::encoding::row::{PLACE_LEN, RowKey};
 use crate::encoding::score::{order_of, read_score_row, row_at_order, score_of, score_row, split_element};
-use crate::keyspace::{Direction, Mode, Outcome, Stop, Stored, Stretch, Txn, WORKER_STEPS_MAX};
+use crate::keyspace::{Direction, Outcome, Stop, Stored, Stretch, Txn};
 use std::ops::{ControlFlow, Range};
 
 /// Longer offsets into a span are found by rank.
@@ -487,7 +487,7 @@ pub(super) fn walk(
     members_max: u64,
     mut visit: impl FnMut(&[u8], f64),
 ) -> Outcome {
-    let steps_max = if txn.mode() == Mode::Worker { WORKER_STEPS_MAX } else { u64::MAX };
+    let steps_max = txn.steps_max();
     let end = offset.saturating_add(members_max);
     let mut seen = 0;
     let direction = if reversed { Direction::Down } else { Direction::Up };

@@ -1,6 +1,8 @@
 //! Cold reads: who waits for the disk, and who does not.
 
 use super::{House, RaiseAtEnd, bulk, burst, send_burst, wait_until};
+use crate::client::encode;
+use crate::value::Value;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -53,6 +55,32 @@ fn a_write_to_a_cold_key_waits_for_nobody_who_reads_it_from_disk() {
     client.ok("SET k new");
     // The read began before the write and ends after it: it runs again and sees the write.
     assert_eq!(slow.read(), bulk("new"));
+}
+
+#[test]
+fn a_script_behind_a_cold_read_is_not_tried_on_the_worker() {
+    let house = House::start(&["--workers", "1"]);
+    let mut client = house.client();
+    client.ok("SET cold c");
+    house.chill();
+    house.faults().delay_disk_reads(SLOW);
+    let mut slow = house.client();
+    let mut requests = Vec::new();
+    encode(&["GET", "cold"], &mut requests);
+    encode(&["EVAL", "while true do end", "1", "key"], &mut requests);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            slow.send_raw(&requests).unwrap();
+            assert_eq!(slow.read(), bulk("c"));
+            done.store(true, Ordering::SeqCst);
+            assert!(slow.read().render().starts_with("-ERR Script killed by user"));
+        });
+        wait_until("the disk is read", || house.faults().disk_reads() > 0);
+        assert_eq!(client.run("PING"), Value::Simple("PONG".into()));
+        assert!(!done.load(Ordering::SeqCst), "the worker was in the script until the disk had been read");
+        wait_until("the script runs", || client.run("SCRIPT KILL") == Value::Simple("OK".into()));
+    });
 }
 
 #[test]
