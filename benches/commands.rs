@@ -201,7 +201,8 @@ impl Subject {
         };
         let now_us = self.node.clock.now_us();
         let run = RunIdentity { now_ms: now_us / 1000, now_us, seed: 1 };
-        let request = Request { session: &self.session, entry, args, run: &run, waiter: None };
+        let request =
+            Request { session: &self.session, entry, args, run: &run, waiter: None, looks_again: None };
         assert!(heavy(&self.node, &request, false, &mut self.out).is_ok(), "{} did not run", entry.name);
     }
 
@@ -213,7 +214,8 @@ impl Subject {
         };
         let now_us = self.node.clock.now_us();
         let run = RunIdentity { now_ms: now_us / 1000, now_us, seed: self.rng.next_u64() };
-        let request = Request { session: &self.session, entry, args, run: &run, waiter: None };
+        let request =
+            Request { session: &self.session, entry, args, run: &run, waiter: None, looks_again: None };
         let runner = Runner { node: &self.node, worker: 0 };
         loop {
             match attempt(&runner, &mut self.bench, &request, &mut self.out) {

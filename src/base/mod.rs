@@ -13,3 +13,6 @@ pub mod prefetch;
 pub mod priority;
 pub mod random;
 pub mod words;
+
+/// The version of Redis whose commands, replies and error texts are spoken.
+pub const REDIS_VERSION: &str = "8.2.3";

@@ -96,11 +96,6 @@ pub fn parse_i64(text: &[u8]) -> Option<i64> {
     }
 }
 
-/// Reads an unsigned integer in its one canonical form, or nothing.
-pub fn parse_u64(text: &[u8]) -> Option<u64> {
-    parse_digits(text)
-}
-
 /// Reads an unsigned integer as stream IDs allow: blanks and a plus sign before it, leading zeros.
 pub fn parse_u64_loose(text: &[u8]) -> Option<u64> {
     let blanks = text.iter().take_while(|&&b| is_blank(b)).count();
@@ -314,24 +309,6 @@ pub fn parse_memory(text: &[u8]) -> Option<u64> {
     Some(value.saturating_mul(factor))
 }
 
-/// The text with ASCII letters in lower case.
-pub fn lower_ascii(text: &[u8]) -> Vec<u8> {
-    text.to_ascii_lowercase()
-}
-
-/// The text with ASCII letters in lower case as a `String`; bytes that are not UTF-8 are replaced.
-pub fn lower_ascii_string(text: &[u8]) -> String {
-    String::from_utf8_lossy(text).to_ascii_lowercase()
-}
-
-/// Writes the lower-case text into `buffer` and answers it; nothing if it does not fit.
-pub fn lower_ascii_into<'b>(text: &[u8], buffer: &'b mut [u8]) -> Option<&'b [u8]> {
-    let out = buffer.get_mut(..text.len())?;
-    out.copy_from_slice(text);
-    out.make_ascii_lowercase();
-    Some(out)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -351,7 +328,6 @@ mod tests {
             assert_eq!(out, value.to_string().as_bytes());
             assert_eq!(parse_i64(&out), Some(value));
             assert_eq!(IntText::unsigned(value as u64).as_bytes(), (value as u64).to_string().as_bytes());
-            assert_eq!(parse_u64((value as u64).to_string().as_bytes()), Some(value as u64));
         }
     }
 
@@ -379,9 +355,6 @@ mod tests {
         for text in refused {
             assert_eq!(parse_i64(text.as_bytes()), None, "{text}");
         }
-        assert_eq!(parse_u64(b"18446744073709551615"), Some(u64::MAX));
-        assert_eq!(parse_u64(b"18446744073709551616"), None);
-        assert_eq!(parse_u64(b"-1"), None);
     }
 
     #[test]
@@ -511,14 +484,5 @@ mod tests {
             assert_eq!(parse_memory(text.as_bytes()), None, "{text}");
         }
         assert_eq!(parse_memory(&[b'0'; 128]), None);
-    }
-
-    #[test]
-    fn lower_case_is_ascii_only() {
-        assert_eq!(lower_ascii(b"GeT\xc0"), b"get\xc0");
-        assert_eq!(lower_ascii_string(b"GeT"), "get");
-        let mut buffer = [0; 4];
-        assert_eq!(lower_ascii_into(b"GET", &mut buffer), Some(&b"get"[..]));
-        assert_eq!(lower_ascii_into(b"LRANGE", &mut buffer), None);
     }
 }

@@ -68,9 +68,6 @@ pub const COMMANDS: &[Command] = &family([
         .syntax("index:int"),
 ]);
 
-/// The Redis version whose behaviour clients may expect.
-const REDIS_VERSION: &str = "8.2.3";
-
 const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user is disabled.";
 
 fn ping(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
@@ -223,7 +220,7 @@ fn introduce(reply: &mut Reply<'_>, client: u64) {
     let version = if reply.proto() == Proto::Resp3 { 3 } else { 2 };
     reply.map(7);
     text_pair(reply, "server", "redis");
-    text_pair(reply, "version", REDIS_VERSION);
+    text_pair(reply, "version", crate::base::REDIS_VERSION);
     reply.bulk_str("proto");
     reply.integer(version);
     reply.bulk_str("id");

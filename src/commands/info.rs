@@ -41,9 +41,6 @@ pub const COMMANDS: &[Command] = &family([Command::new("info", info)
     .summary("Describes the server's state, section by section.")
     .syntax("[section...]")]);
 
-/// The version of Redis whose commands, replies and error texts are spoken.
-pub(super) const REDIS_VERSION: &str = "8.2.3";
-
 /// One section: how clients ask for it, and what writes it.
 struct Section {
     name: &'static str,
@@ -161,7 +158,7 @@ fn server(node: &Node, page: &mut Page) {
     let host = node.vitals.host();
     let uptime_s = node.clock.now_ms().saturating_sub(node.started_ms) / 1000;
     page.title("Server");
-    page.field("redis_version", REDIS_VERSION);
+    page.field("redis_version", crate::base::REDIS_VERSION);
     page.field("redis_mode", "standalone");
     page.field("os", &host.os);
     page.field("arch_bits", usize::BITS);

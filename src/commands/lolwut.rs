@@ -60,7 +60,7 @@ fn picture(args: Args<'_>) -> Outcome<Picture> {
 }
 
 fn lolwut(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
-    let version = super::info::REDIS_VERSION;
+    let version = crate::base::REDIS_VERSION;
     let text = match picture(call.args)? {
         Picture::None => format!("Redis ver. {version}\n"),
         Picture::Layers(columns, rows) => format!(

@@ -18,7 +18,8 @@ pub(super) fn wait_deadline_ms(timeout: &[u8], now_ms: u64) -> Outcome<Option<u6
     if wait_ms == 0.0 {
         return Ok(None);
     }
-    match (wait_ms as u64).checked_add(now_ms).filter(|&at_ms| i64::try_from(at_ms).is_ok()) {
+    // The clock is cut to whole milliseconds: with one more none ends early.
+    match (wait_ms as u64).checked_add(now_ms + 1).filter(|&at_ms| i64::try_from(at_ms).is_ok()) {
         Some(at_ms) => Ok(Some(at_ms)),
         None => fail("ERR timeout is out of range"),
     }
@@ -38,8 +39,8 @@ mod tests {
             })
         };
         assert_eq!(at("0"), Ok(None));
-        assert_eq!(at("0.0001"), Ok(Some(1001)));
-        assert_eq!(at("2.5"), Ok(Some(3500)));
+        assert_eq!(at("0.0001"), Ok(Some(1002)));
+        assert_eq!(at("2.5"), Ok(Some(3501)));
         assert_eq!(at("-0.5"), Err("ERR timeout is negative".into()));
         assert_eq!(at("-inf"), Err("ERR timeout is negative".into()));
         assert_eq!(at("1e100"), Err("ERR timeout is out of range".into()));

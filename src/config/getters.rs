@@ -170,16 +170,12 @@ numbers! {
     stream_node_bytes_max("stream-node-max-bytes") -> usize;
     /// `stream-node-max-entries`.
     stream_node_entries_max("stream-node-max-entries") -> i64;
-    /// How long SHUTDOWN waits at most, seconds.
-    shutdown_timeout_seconds("shutdown-timeout") -> u64;
     /// `busy-reply-threshold`, milliseconds.
     busy_reply_threshold_ms("busy-reply-threshold") -> u64;
     /// From how many microseconds a command is in the slow log; below zero none is.
     slowlog_slower_than_us("slowlog-log-slower-than") -> i64;
     /// Entries of the slow log.
     slowlog_entries_max("slowlog-max-len") -> usize;
-    /// From how many milliseconds LATENCY notes an event; 0: it notes none.
-    latency_threshold_ms("latency-monitor-threshold") -> u64;
     /// Threads that read from the disk.
     pool_threads("pool-threads") -> usize;
     /// `packed-max-bytes`.

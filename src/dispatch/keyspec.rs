@@ -450,76 +450,13 @@ fn find_word(args: Args<'_>, word: &str, from: i16) -> Option<usize> {
     }
 }
 
-const READ: KeyFlags = KeyFlags::of(&[KeyFlag::Ro, KeyFlag::Access]);
 const OVERWRITE: KeyFlags = KeyFlags::of(&[KeyFlag::Ow, KeyFlag::Update]);
 const UPDATE: KeyFlags = KeyFlags::of(&[KeyFlag::Rw, KeyFlag::Access, KeyFlag::Update]);
-
-/// The key of SORT_RO: BY and GET name keys too, but only through the elements.
-pub fn sort_ro_keys(_args: Args<'_>, keys: &mut Keys) -> Result<(), NoKeys> {
-    push(keys, 1, READ);
-    Ok(())
-}
-
-/// The keys of SORT: the one sorted, and the last STORE.
-pub fn sort_keys(args: Args<'_>, keys: &mut Keys) -> Result<(), NoKeys> {
-    push(keys, 1, READ);
-    let (mut index, mut store) = (2, None);
-    while index < args.len() {
-        match args.at(index).to_ascii_uppercase().as_slice() {
-            b"LIMIT" => index += 2,
-            b"GET" | b"BY" => index += 1,
-            b"STORE" if index + 1 < args.len() => store = Some(index + 1),
-            _ => {}
-        }
-        index += 1;
-    }
-    if let Some(index) = store {
-        push(keys, index, OVERWRITE);
-    }
-    Ok(())
-}
-
-/// The keys of MIGRATE: word 3, or, if that is empty, all words after KEYS.
-pub fn migrate_keys(args: Args<'_>, keys: &mut Keys) -> Result<(), NoKeys> {
-    let (mut range, mut index) = (3..4, 6);
-    while index < args.len() {
-        match args.at(index).to_ascii_uppercase().as_slice() {
-            b"KEYS" if !args.at(3).is_empty() => return Err(NoKeys),
-            b"KEYS" => {
-                range = index + 1..args.len();
-                break;
-            }
-            b"AUTH" => index += 1,
-            b"AUTH2" => index += 2,
-            _ => {}
-        }
-        index += 1;
-    }
-    let flags = KeyFlags::of(&[KeyFlag::Rw, KeyFlag::Access, KeyFlag::Delete]);
-    range.for_each(|index| push(keys, index, flags));
-    Ok(())
-}
 
 /// The key of SET: with GET its old value is given out too.
 pub fn set_keys(args: Args<'_>, keys: &mut Keys) -> Result<(), NoKeys> {
     let gets = (3..args.len()).any(|index| args.at(index).eq_ignore_ascii_case(b"get"));
     push(keys, 1, if gets { UPDATE } else { OVERWRITE });
-    Ok(())
-}
-
-/// The key of BITFIELD: only read if there are only GETs.
-pub fn bitfield_keys(args: Args<'_>, keys: &mut Keys) -> Result<(), NoKeys> {
-    let (mut index, mut reads) = (2, true);
-    while index < args.len() && reads {
-        let left = args.len() - index - 1;
-        match args.at(index).to_ascii_uppercase().as_slice() {
-            b"GET" if left >= 2 => index += 2,
-            b"OVERFLOW" if left >= 1 => index += 1,
-            _ => reads = false,
-        }
-        index += 1;
-    }
-    push(keys, 1, if reads { READ } else { UPDATE });
     Ok(())
 }
 
@@ -582,21 +519,6 @@ mod tests {
         assert_eq!(keys(merge, "pfmerge a"), None);
         let locked = merge.lock_keys(OwnedArgs::from_slices(&[b"pfmerge", b"a"]).args());
         assert_eq!(locked.iter().map(|key| (key.index, key.access)).collect::<Vec<_>>(), [(1, W)]);
-    }
-
-    #[test]
-    fn sort_stores_into_its_last_store_only() {
-        let sort = of(&const { [KeySpec::ro(1)] }).find_keys(sort_keys);
-        assert_eq!(keys(sort, "sort a by store store b get store store c"), Some(vec![(1, R), (9, W)]));
-        assert_eq!(keys(sort, "sort a store"), Some(vec![(1, R)]));
-    }
-
-    #[test]
-    fn migrate_takes_one_key_or_many() {
-        let migrate = of(&const { [KeySpec::rw(3)] }).find_keys(migrate_keys);
-        assert_eq!(keys(migrate, "migrate h 1 k 0 9 copy"), Some(vec![(3, W)]));
-        assert_eq!(keys(migrate, "migrate h 1  0 9 auth keys keys a b"), Some(vec![(9, W), (10, W)]));
-        assert_eq!(keys(migrate, "migrate h 1 k 0 9 keys a"), None);
     }
 
     #[test]

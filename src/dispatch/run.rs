@@ -67,8 +67,9 @@ pub struct Ran {
     pub overlaps: bool,
     /// The group must be settled before the next command.
     pub urgent: bool,
-    /// The group must be settled before the next command of this connection, which is another one after this.
-    pub turning: bool,
+    /// It has ended the connection's MULTI, so that its session is another one: the group must be settled before its next command, not
+    /// before those of others.
+    pub ends_multi: bool,
 }
 
 /// What a thread keeps from run to run.
@@ -111,6 +112,8 @@ pub struct Request<'r> {
     pub run: &'r RunIdentity,
     /// The waiter whose turn it is, when a blocking command runs again.
     pub waiter: Option<&'r Arc<Waiter>>,
+    /// What it was waiting for when it was told to look again, for whatever reason: a key of another type is no reason to end.
+    pub looks_again: Option<&'r Wait>,
 }
 
 /// Fixes the clock (unix microseconds) and the random seed of a request.
@@ -248,7 +251,7 @@ fn run_in_group(
     let txn = keyspace.begin_behind(db.newest(Tier::Memory), Mode::Worker, request.run, scratch);
     match call_handler(node, request, txn, out) {
         Ok(Finished { call: Call { effects, shown, .. }, .. }) => {
-            let turning = effects.iter().any(|effect| matches!(effect, Effect::EndMulti));
+            let ends_multi = effects.iter().any(|effect| matches!(effect, Effect::EndMulti));
             let acts = |effect: &Effect| effect.acts() && !matches!(effect, Effect::EndMulti);
             let urgent = effects.iter().any(acts) || group.is_urgent(keyspace, &since);
             let pending = group.leave(keyspace, &taken, &since);
@@ -256,7 +259,17 @@ fn run_in_group(
             let failed = out.get(start) == Some(&b'-');
             let sequence = taken.sequence.max(group.seen_sequence());
             let overlaps = taken.overlaps;
-            Ok(Ran { sequence, effects, failed, epoch, pending, overlaps, urgent, turning, ..Ran::default() })
+            Ok(Ran {
+                sequence,
+                effects,
+                failed,
+                epoch,
+                pending,
+                overlaps,
+                urgent,
+                ends_multi,
+                ..Ran::default()
+            })
         }
         Err(stop) => {
             let cold = group.scratch.take_cold();
@@ -285,10 +298,15 @@ fn stopped(
     start: usize,
 ) -> Result<Ran, Pause> {
     out.truncate(start);
+    if let (Stop::Error(Error::WrongType), Some(wait)) = (&stop, request.looks_again)
+        && wait.keys.len() == 1
+    {
+        return Err(enlist(node, request, wait.clone()));
+    }
     match stop {
         Stop::Cold => Err(Pause::Cold(cold)),
         Stop::Heavy => Err(Pause::Heavy),
-        Stop::Stall | Stop::Conflict => Err(Pause::Stall),
+        Stop::Stall => Err(Pause::Stall),
         Stop::Wait(wait) => Err(enlist(node, request, wait)),
         Stop::Stripe(stripe) => Err(Pause::Stripe(stripe)),
         Stop::Alone => Err(Pause::Alone),

@@ -439,11 +439,6 @@ impl<H: 'static> Spec<H> {
         self
     }
 
-    /// Whether it may change data.
-    pub const fn is_write(&self) -> bool {
-        self.flags.has(Flag::Write)
-    }
-
     /// Whether a request of `argc` words (names included) has an allowed number of them.
     pub const fn takes(&self, argc: usize) -> bool {
         let least = self.arity.unsigned_abs() as usize;

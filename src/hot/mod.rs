@@ -41,11 +41,11 @@ use stretches::{Block, Stretches};
 
 /// The number of shards, a power of two.
 const SHARDS: usize = 4096;
-/// Of these, `FEW_SHARDS` at most are in use as have at least this share of the budget each (but one at least),
-const SHARE_BYTES_MIN: usize = 128 << 10;
-/// and more only as have this share: it keeps a shard's table, which grows in one go, within some megabytes, and leaves large rows room.
-const LARGE_SHARE_BYTES: usize = 4 << 20;
+/// Up to so many are in use as long as each gets `SHARE_BYTES_MIN` of the budget; one always is.
 const FEW_SHARDS: usize = 64;
+const SHARE_BYTES_MIN: usize = 128 << 10;
+/// More than those only if each gets this much: a shard's table, which grows in one go, stays within some megabytes, and large rows have room.
+const LARGE_SHARE_BYTES: usize = 4 << 20;
 
 /// Sets rows of different kinds apart whose keys are the same: any odd number with bits everywhere.
 const KIND_STEP: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -28,8 +28,6 @@ pub enum Stop {
     Stripe(StripeId),
     /// It can only be run alone in the keyspace: FLUSHALL and the like within a script or EXEC.
     Alone,
-    /// What the run read has changed before it could commit (pool only).
-    Conflict,
     /// The database cannot be read or written; the text says why.
     Unavailable(String),
 }

@@ -1,8 +1,8 @@
 //! Both at once: inside the gate, and the locks of a plan.
 //!
-//! A pool thread may wait for a stripe that is promised to a waiter, and the waiter for the gate, or for the database to be opened anew, and who
-//! closes the gate for those inside. So nobody waits for a stripe inside the gate, nor while using the database, for longer
-//! than a moment.
+//! Three may wait for one another: a pool thread for a stripe that is promised to a waiter; that waiter for the gate, or for the database to be
+//! opened anew; and whoever closes the gate for all who are inside. So nobody waits for a stripe inside the gate, or while using the
+//! database, for longer than a moment.
 
 use super::Keyspace;
 use super::gate::Inside;

@@ -3,8 +3,7 @@
 //! Read in this order: `txn` (what a run reads and gathers), `commit` (how that becomes real), `stripes` and `gate` (who may run
 //! beside whom), `databases` (SELECT's numbers, DBSIZE), `libraries` (functions), `watch`, `events`, then the two background tasks `expiry` and `gc`.
 //!
-//! Lock order: gate, stripes (ascending), then the mutexes of watches, waiters and the hot tier's shards, which are innermost and
-//! never held together. No lock is held across a wait on a worker.
+//! The order of locks is in docs/architecture.md. No lock is held across a wait on a worker.
 
 mod building;
 mod commit;

@@ -6,7 +6,7 @@
 //! | mode     | locks     | sees             | reaches | hot tier | can commit |
 //! |----------|-----------|------------------|---------|----------|------------|
 //! | `Worker` | its keys' | newest           | memory  | yes      | yes |
-//! | `Dry`    | none      | a snapshot       | disk    | reads it | no: it only warms the block cache |
+//! | `Dry`    | none      | a snapshot, or the newest | disk, or memory | reads it | no: it warms the block cache, or tells what is cold |
 //! | `Heavy`  | none      | a snapshot       | disk    | no       | yes, if no stripe has moved since |
 //! | `Locked` | its keys' | newest           | disk    | yes      | yes (the last resort) |
 //! | `Alone`  | the gate  | newest           | disk    | yes      | yes |
@@ -40,7 +40,7 @@ pub const KEY_LEN_MAX: usize = 64 << 20;
 pub enum Mode {
     /// On a worker, under locks.
     Worker,
-    /// On the pool, to warm the block cache.
+    /// On the pool, to warm the block cache; on a worker, to see what is cold.
     Dry,
     /// On the pool, from a snapshot.
     Heavy,

@@ -7,7 +7,7 @@
 //!
 //! Nobody ever waits for a subscriber: one that falls behind further than `client-output-buffer-limit pubsub` allows is cut.
 //!
-//! Locks: the post, then an outbox; a shard of the registry, the patterns: each alone. No lock is held while a connection is woken.
+//! Locks: the post, then an outbox; a shard of the registry, the patterns: each alone. No lock is held while a connection is woken, but for one that is cut.
 
 mod message;
 mod monitors;

@@ -3,7 +3,7 @@
 //! Anybody puts messages in; only the connection's own task takes them out, sends them, and says so (`sent`). What waits and what
 //! is being sent counts against the limit; over it, the outbox is cut: emptied for good, and its connection hung up.
 //!
-//! Locks: one mutex, held for a push or a look; nobody is woken under it.
+//! Locks: one mutex, held for a push or a look; nobody is woken under it but a connection that is cut.
 
 use super::{Kind, Message, Name, Rests};
 use crate::base::clock::Clock;

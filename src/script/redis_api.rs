@@ -52,9 +52,6 @@ pub(super) const LIBRARY_CONSTANTS: &[(&str, i32)] = &[
     ("REDIS_VERSION_NUM", 0x0008_0203),
 ];
 
-/// `redis.REDIS_VERSION`.
-pub(super) const VERSION: &str = "8.2.3";
-
 /// The functions that replace those of `math`.
 pub(super) const MATH: &[(&str, lua_CFunction)] = &[("random", random), ("randomseed", random_seed)];
 

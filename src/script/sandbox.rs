@@ -186,7 +186,7 @@ unsafe fn set_constants(lua: *mut lua_State, constants: &[(&str, i32)]) {
             ffi::lua_rawset(lua, -3);
         }
         push_bytes(lua, b"REDIS_VERSION");
-        push_bytes(lua, redis_api::VERSION.as_bytes());
+        push_bytes(lua, crate::base::REDIS_VERSION.as_bytes());
         ffi::lua_rawset(lua, -3);
     }
 }

@@ -242,7 +242,7 @@ impl Connection {
             if self.input.len() == self.ahead {
                 return Step::Empty;
             }
-            if self.members.last().is_some_and(|member| member.ran.turning) && !self.settle() {
+            if self.members.last().is_some_and(|member| member.ran.ends_multi) && !self.settle() {
                 return Step::Again;
             }
             let limits = Limits {
@@ -287,9 +287,11 @@ impl Connection {
                     if !self.settle() {
                         return Step::Again;
                     }
-                    let text = [b"ERR ", &*error.text()].concat();
-                    Reply::new(&mut self.output, self.session.proto).error_bytes(&text);
-                    self.replies += 1;
+                    if self.session.reply_mode == ReplyMode::On {
+                        let text = [b"ERR ", &*error.text()].concat();
+                        Reply::new(&mut self.output, self.session.proto).error_bytes(&text);
+                        self.replies += 1;
+                    }
                     self.closing = true;
                     return Step::Empty;
                 }
@@ -343,7 +345,8 @@ impl Connection {
         let prepared = prepare(node, &self.session, args);
         if let Prepared::Run(entry) = prepared {
             let run = run::identify(self.now_us, &mut self.rng);
-            let request = Request { session: &self.session, entry, args, run: &run, waiter: None };
+            let request =
+                Request { session: &self.session, entry, args, run: &run, waiter: None, looks_again: None };
             // Who is sent messages gets them exactly where they belong among its replies.
             let may_join = !self.alone
                 && self.session.reply_mode == ReplyMode::On
@@ -421,7 +424,14 @@ impl Connection {
         match prepared {
             Prepared::Run(entry) => {
                 let run = run::identify(self.now_us, &mut self.rng);
-                let request = Request { session: &self.session, entry, args, run: &run, waiter: None };
+                let request = Request {
+                    session: &self.session,
+                    entry,
+                    args,
+                    run: &run,
+                    waiter: None,
+                    looks_again: None,
+                };
                 let runner = Runner { node, worker: self.worker };
                 let start = self.output.len();
                 let mut bench = self.bench.borrow_mut();

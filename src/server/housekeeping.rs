@@ -1,6 +1,6 @@
 //! What goes on in the background: the expirer, the gc worker, the filter of rows, the memtables, the version lease, and the repair of a failed store.
 //!
-//! Each is a loop on the main runtime that sends its work to the pool.
+//! Each is a loop on the main runtime. What may wait for the disk goes to the pool; the rest is short.
 
 use super::Shared;
 use crate::keyspace::Stop;

@@ -252,7 +252,10 @@ impl Server {
         let has_failed = node.keyspace.store().is_failed();
         let closed = node.keyspace.store().close();
         // The workers end when their last connection does; a stuck one does not keep the server from closing its database.
-        self.workers.retain(|worker| !worker.is_finished());
+        let stuck = self.workers.iter().filter(|worker| !worker.is_finished());
+        for name in stuck.filter_map(|worker| worker.thread().name()) {
+            tracing::warn!(name, "a worker has not come to its end");
+        }
         closed
             .or_else(|error| if has_failed { Ok(()) } else { Err(StartError::new("syncing the log", error)) })
     }
@@ -272,7 +275,6 @@ fn open_node(
         write_buffer_bytes: config.write_buffer_bytes(),
         wal_bytes_max: config.wal_bytes_max(),
         open_files_max,
-        ..StoreOptions::default()
     };
     let store = Store::open(&folder, options)
         .map_err(|error| StartError::new(format!("opening the database in {}", folder.display()), error))?;

@@ -16,7 +16,7 @@ use crate::encoding::row::{RowKey, split_head_row};
 use crate::keyspace::{ColdRow, RunIdentity, StripeId, Wait};
 use crate::resp::{Args, Decoded, Decoder, Limits, OwnedArgs, Reply};
 use crate::session::Session;
-use crate::waiters::{State, Waiter};
+use crate::waiters::{Service, State, Waiter};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -47,6 +47,8 @@ struct Job {
     alone: bool,
     /// The waiter whose turn it is.
     fed: Option<Arc<Waiter>>,
+    /// What it has been waiting for, if it was told to look again.
+    looks_again: Option<Wait>,
 }
 
 /// The same, with its place among the waiters.
@@ -143,7 +145,15 @@ impl Connection {
         run: RunIdentity,
         mut pause: Pause,
     ) -> io::Result<()> {
-        let job = Job { command, args, run, session: self.session.clone(), alone: false, fed: None };
+        let job = Job {
+            command,
+            args,
+            run,
+            session: self.session.clone(),
+            alone: false,
+            fed: None,
+            looks_again: None,
+        };
         let shared = Arc::clone(&self.shared);
         let mut held = Held { shared, job, waiter: None, turn: None, deadline_ms: None };
         let mut started_us = self.shared.node.clock.mono_us();
@@ -151,21 +161,18 @@ impl Connection {
         let shared = Arc::clone(&self.shared);
         let figures = shared.node.keyspace.figures();
         let reaches = shared.node.table.entries()[command].spec.flags.has(Flag::Reaches);
-        let ended = loop {
-            pause = match pause {
-                Pause::Cold(_) if cold_rounds == COLD_ROUNDS_MAX => Pause::Heavy,
+        let (ran, start) = loop {
+            let tried = match pause {
+                Pause::Cold(_) if cold_rounds == COLD_ROUNDS_MAX => Err(Pause::Heavy),
                 Pause::Cold(row) => {
                     cold_rounds += 1;
                     figures.count_cold_run();
                     self.warm(&held, row, cold_rounds == 1).await;
-                    match self.again(&mut held) {
-                        Ok(ran) => break Some(ran),
-                        Err(pause) => pause,
-                    }
+                    self.again(&mut held)
                 }
                 Pause::Alone => {
                     held.job.alone = true;
-                    Pause::Heavy
+                    Err(Pause::Heavy)
                 }
                 Pause::Heavy => {
                     // Who waits for the end of its turn does not wait for its client to read.
@@ -173,13 +180,9 @@ impl Connection {
                         self.flush().await?;
                     }
                     let turn = shared.pool.heavy_turn(held.turn.is_some());
-                    let turn = match held.unless_busy(Some(HEAVY_MAX), turn).await? {
-                        Ok(turn) => turn,
+                    match held.unless_busy(Some(HEAVY_MAX), turn).await? {
+                        Ok(turn) => self.run_heavy(&held, turn).await,
                         Err(text) => return self.refuse_busy(held, text),
-                    };
-                    match self.run_heavy(&held, turn).await {
-                        Ok(ran) => break Some(ran),
-                        Err(pause) => pause,
                     }
                 }
                 Pause::Wait(waiter, mut wait) => {
@@ -195,65 +198,59 @@ impl Connection {
                     let fed = self.wait_to_be_fed(&mut held, &wait).await?;
                     // Waiting is no work.
                     started_us += shared.node.clock.mono_us().saturating_sub(began_us);
+                    let start = self.output.len();
                     match fed {
                         Fed::Again => {
                             // What was warm before the wait need not be now.
                             cold_rounds = 0;
                             held.job.run = run::identify(shared.node.clock.now_us(), &mut self.rng);
-                            match self.again(&mut held) {
-                                Ok(ran) => break Some(ran),
-                                Err(pause) => pause,
-                            }
+                            self.again(&mut held)
                         }
                         Fed::TimeUp => {
-                            let start = self.output.len();
                             run::timeout_reply(&self.session, &wait, &mut self.output);
-                            break Some((Ran::default(), start));
+                            Ok((Ran::default(), start))
                         }
                         Fed::Unblocked => {
-                            let start = self.output.len();
                             let text = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
                             Reply::new(&mut self.output, self.session.proto).error(text);
-                            break Some((Ran { failed: true, ..Ran::default() }, start));
+                            Ok((Ran { failed: true, ..Ran::default() }, start))
                         }
-                        Fed::Gone => break None,
+                        Fed::Gone => {
+                            self.closing = true;
+                            return Ok(());
+                        }
                     }
                 }
-                brief => {
-                    match brief {
-                        Pause::Gate => {
-                            figures.count_parked_run();
-                            let opened = held.unless_busy(None, shared.node.keyspace.gate().open());
-                            if let Err(text) = opened.await? {
-                                return self.refuse_busy(held, text);
-                            }
-                        }
-                        Pause::Stripe(_) if held.turn.is_some() => tokio::task::yield_now().await,
-                        Pause::Stripe(_) if conflicts == CONFLICTS_MAX => {
-                            pause = Pause::Alone;
-                            continue;
-                        }
-                        Pause::Stripe(stripe) => {
-                            figures.count_parked_run();
-                            conflicts += u32::from(reaches);
-                            shared.node.keyspace.stripes().free(stripe).await;
-                        }
-                        _ => {
-                            figures.count_stalled_run();
-                            stalls += 1;
-                            tokio::time::sleep(STALL_PAUSE_MAX.min(Duration::from_millis(stalls))).await;
-                        }
+                Pause::Gate => {
+                    figures.count_parked_run();
+                    let opened = held.unless_busy(None, shared.node.keyspace.gate().open());
+                    match opened.await? {
+                        Ok(()) => self.again(&mut held),
+                        Err(text) => return self.refuse_busy(held, text),
                     }
-                    match self.again(&mut held) {
-                        Ok(ran) => break Some(ran),
-                        Err(pause) => pause,
-                    }
+                }
+                Pause::Stripe(_) if held.turn.is_some() => {
+                    tokio::task::yield_now().await;
+                    self.again(&mut held)
+                }
+                Pause::Stripe(_) if conflicts == CONFLICTS_MAX => Err(Pause::Alone),
+                Pause::Stripe(stripe) => {
+                    figures.count_parked_run();
+                    conflicts += u32::from(reaches);
+                    shared.node.keyspace.stripes().free(stripe).await;
+                    self.again(&mut held)
+                }
+                Pause::Stall => {
+                    figures.count_stalled_run();
+                    stalls += 1;
+                    tokio::time::sleep(STALL_PAUSE_MAX.min(Duration::from_millis(stalls))).await;
+                    self.again(&mut held)
                 }
             };
-        };
-        let Some((ran, start)) = ended else {
-            self.closing = true;
-            return Ok(());
+            match tried {
+                Ok(ended) => break ended,
+                Err(next) => pause = next,
+            }
         };
         held.leave(&ran);
         let duration_us = shared.node.clock.mono_us().saturating_sub(started_us);
@@ -406,7 +403,8 @@ impl Connection {
         }
         // Its heads are in the hot tier or on their way; other rows it may want show only when it runs.
         let run = run::identify(shared.node.clock.now_us(), &mut self.rng);
-        let request = Request { session: &self.session, entry, args, run: &run, waiter: None };
+        let request =
+            Request { session: &self.session, entry, args, run: &run, waiter: None, looks_again: None };
         let cold = run::probe(&shared.node, &mut self.bench.borrow_mut(), &request, &mut self.output);
         let is_on_its_way = |cold: &ColdRow| rows.iter().any(|row| row == cold);
         if cold.is_some_and(|row| !row.as_ref().is_some_and(is_on_its_way)) {
@@ -418,6 +416,7 @@ impl Connection {
                 session,
                 alone: false,
                 fed: None,
+                looks_again: None,
             }));
         }
     }
@@ -453,11 +452,16 @@ impl Connection {
             return fed.map(|_| Fed::Gone);
         }
         Ok(match state {
-            State::Claimed if held.turn.is_some() => Fed::Again,
+            State::Claimed if held.turn.is_some() => {
+                held.job.looks_again = None;
+                Fed::Again
+            }
             State::Claimed => {
                 // Told to look again (SWAPDB, FLUSHALL, a reopen): queue up anew.
                 self.shared.node.keyspace.waiters().withdraw(&waiter);
                 held.waiter = None;
+                // Who reads for a group is told when its stream is something else.
+                held.job.looks_again = (!matches!(wait.service, Service::Group(_))).then(|| wait.clone());
                 Fed::Again
             }
             State::UnblockedByError => Fed::Unblocked,
@@ -568,6 +572,7 @@ impl Job {
             args: self.args.args(),
             run: &self.run,
             waiter: self.fed.as_ref(),
+            looks_again: self.looks_again.as_ref(),
         }
     }
 }

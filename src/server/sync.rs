@@ -109,7 +109,7 @@ impl WalSync {
         self.syncs.load(Ordering::Relaxed)
     }
 
-    /// Ends the thread after one last sync.
+    /// Ends the thread; `Store::close` does the last sync.
     pub fn end(&self) {
         self.ended.store(true, Ordering::Release);
         self.ask.notify_one();

@@ -300,7 +300,7 @@ impl Drop for Snapshot<'_> {
 }
 
 impl Snapshot<'_> {
-    /// The sequence the snapshot shows at least... and at most: nothing later is visible in it.
+    /// The newest sequence that is visible in it: all up to it is, and nothing after.
     pub fn sequence(&self) -> u64 {
         self.inner.sequence_number()
     }

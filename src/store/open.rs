@@ -28,8 +28,6 @@ pub struct StoreOptions {
     pub wal_bytes_max: u64,
     /// Table files RocksDB may keep open; -1 for all. The server derives it from what the system grants.
     pub open_files_max: i32,
-    /// Threads for flush and compaction.
-    pub background_threads: i32,
 }
 
 impl Default for StoreOptions {
@@ -39,7 +37,6 @@ impl Default for StoreOptions {
             write_buffer_bytes: 128 << 20,
             wal_bytes_max: 256 << 20,
             open_files_max: -1,
-            background_threads: 2,
         }
     }
 }
@@ -194,7 +191,8 @@ fn database_options(options: &StoreOptions, shared: &Shared) -> Options {
     database.set_log_level(LogLevel::Warn);
     database.set_write_buffer_manager(&shared.write_buffers);
     database.set_max_open_files(options.open_files_max);
-    database.set_max_background_jobs(options.background_threads.max(2));
+    // One thread for flushing and one for compacting.
+    database.set_max_background_jobs(2);
     database.set_avoid_unnecessary_blocking_io(true);
     database.set_bytes_per_sync(1 << 20);
     database.set_keep_log_file_num(4);

@@ -10,7 +10,7 @@
 //!
 //! While nobody tracks, a read costs a look at its session and a commit one load.
 //!
-//! Locks: `clients`, then a shard of the table; the prefixes; an outbox is filled with none of them but `clients` held, shared.
+//! Locks: `clients`, then the prefixes, then a shard of the table or an outbox. While an outbox is filled the first two may be held, shared.
 
 mod aftermath;
 

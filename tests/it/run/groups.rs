@@ -187,12 +187,19 @@ fn transactions_over_the_same_keys_are_one_write() {
     for round in 1..=50 {
         let Prepared::Run(entry) = prepare(node, &session, exec.args()) else { panic!("EXEC is refused") };
         let run = identify(node.clock.now_us(), &mut rng);
-        let request = Request { session: &session, entry, args: exec.args(), run: &run, waiter: None };
+        let request = Request {
+            session: &session,
+            entry,
+            args: exec.args(),
+            run: &run,
+            waiter: None,
+            looks_again: None,
+        };
         assert!(can_join(node, &request));
         let mut out = Vec::new();
         let runner = Runner { node, worker: 0 };
         let ran = join(&runner, &mut bench, &request, &mut out).unwrap_or_else(|_| panic!("it is paused"));
-        assert!(ran.pending && ran.turning && !ran.urgent);
+        assert!(ran.pending && ran.ends_multi && !ran.urgent);
         assert_eq!(out, format!("*2\r\n:{round}\r\n:{round}\r\n").into_bytes());
     }
     assert_eq!(sequence(&house), before, "nothing is written before the group is settled");
@@ -210,7 +217,10 @@ fn a_transaction_that_watches_or_asks_for_more_than_keys_runs_by_itself() {
     let joins = |session: &Session| {
         let Prepared::Run(entry) = prepare(node, session, exec.args()) else { panic!("EXEC is refused") };
         let run = identify(node.clock.now_us(), &mut Rng::new(1));
-        can_join(node, &Request { session, entry, args: exec.args(), run: &run, waiter: None })
+        can_join(
+            node,
+            &Request { session, entry, args: exec.args(), run: &run, waiter: None, looks_again: None },
+        )
     };
     let mut session = about_to_exec(&house, &[&[b"INCR", b"n"], &[b"GET", b"m"]]);
     assert!(joins(&session));

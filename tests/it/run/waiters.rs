@@ -203,6 +203,24 @@ fn who_waits_through_a_flush_or_swap_is_served_by_the_next_push() {
 }
 
 #[test]
+fn who_looks_again_and_finds_another_type_goes_on_waiting() {
+    let house = House::start(&["--workers", "2"]);
+    let mut other = house.client();
+    for change in [&["SELECT 1", "SET q v", "SWAPDB 0 1", "SELECT 0"][..], &["FLUSHDB", "SET q v"]] {
+        for command in ["BLPOP q 0", "BZPOPMIN q 0", "BLMOVE q to LEFT LEFT 0"] {
+            other.ok("SET something v");
+            let mut client = wait_for(&house, command);
+            burst(&mut other, &[&["MULTI"], change, &["EXEC"]].concat());
+            other.run("DEL q");
+            other.run(if command.starts_with("BZ") { "ZADD q 1 m" } else { "RPUSH q 1" });
+            assert!(!matches!(client.read(), Value::Error(_)), "{command} after {change:?}");
+            assert_eq!(waiting(&house), 0);
+            other.ok("FLUSHALL");
+        }
+    }
+}
+
+#[test]
 fn who_was_fed_in_a_database_that_went_away_is_served_by_the_next_push() {
     let house = House::start(&["--workers", "2"]);
     let mut other = house.client();
