@@ -289,7 +289,7 @@ fn sunsubscribe(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
 fn send(call: &mut Call<'_>, reply: &mut Reply<'_>, kind: Kind) -> Outcome {
     let (channel, payload) = (call.args.at(1), call.args.at(2));
     let mut receivers = call.node.pubsub.receivers(kind, channel) as i64;
-    if call.in_exec {
+    if call.in_exec && call.session.multi.as_ref().is_some_and(|multi| multi.subscribes) {
         receivers += Own::of(call).receivers_more(kind, channel);
     }
     if receivers > 0 {

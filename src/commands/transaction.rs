@@ -16,6 +16,7 @@ use crate::dispatch::{Call, Command};
 use crate::keyspace::{Outcome, Stop, fail};
 use crate::resp::{Proto, Reply};
 use crate::session::{Effect, Queued, Watched};
+use ahash::AHashSet;
 
 /// The commands of this family.
 pub const COMMANDS: &[Command] = &family([
@@ -149,9 +150,11 @@ fn watch(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     }
     call.txn.expect_work(call.args.len() as u64)?;
     call.txn.set_quiet(true);
+    let mut named = AHashSet::with_capacity(call.args.len());
     for index in 1..call.args.len() {
         let key = call.key(index);
-        if is_watched(call, key.row()) {
+        // A key is watched once, as it was when it was first named.
+        if call.session.watched.contains(&key.row()[..]) || !named.insert(key.row().clone()) {
             continue;
         }
         let stored = call.txn.load(&key)?;
@@ -165,15 +168,6 @@ fn watch(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     }
     reply.ok();
     Ok(())
-}
-
-/// A key is watched once, as it was when it was first named.
-fn is_watched(call: &Call<'_>, row: &[u8]) -> bool {
-    let named = call.effects.iter().filter_map(|effect| match effect {
-        Effect::Watch(watched) => Some(watched),
-        _ => None,
-    });
-    call.session.watched.iter().chain(named).any(|watched| watched.row[..] == *row)
 }
 
 fn unwatch(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {

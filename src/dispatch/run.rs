@@ -24,6 +24,7 @@ use crate::resp::{Args, Reply};
 use crate::session::{Effect, Session};
 use crate::store::{Db, Tier, View};
 use crate::waiters::Waiter;
+use ahash::AHashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -425,13 +426,13 @@ fn refuse(request: &Request<'_>, out: &mut Vec<u8>, start: usize, text: impl AsR
 fn enlist(node: &Node, request: &Request<'_>, wait: Wait) -> Pause {
     node.monitors.show(line_of(node, request));
     let databases = node.keyspace.databases();
-    let mut keys = Vec::with_capacity(wait.keys.len());
+    let (mut keys, mut seen) = (Vec::with_capacity(wait.keys.len()), AHashSet::new());
     for &index in &wait.keys {
         let name = request.args.at(index);
         let Some(database) = databases.get(request.session.database as usize) else { continue };
         let position = Position::of_key(node.keyspace.seed(), name);
         let row = crate::encoding::row::head_row(database.namespace(), position, name);
-        if !keys.contains(&row) {
+        if seen.insert(row.clone()) {
             keys.push(row);
         }
     }

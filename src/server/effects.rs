@@ -2,6 +2,7 @@
 
 use super::connection::Connection;
 use super::{Shared, retune, save, shown};
+use crate::dispatch::node::Node;
 use crate::dispatch::pauses::PauseMode;
 use crate::resp::Proto;
 use crate::session::{Effect, Multi, Queued, ReplyMode, Session, Watched};
@@ -33,7 +34,7 @@ pub(super) fn apply(connection: &mut Connection, effect: Effect) {
         Effect::SetLibName(name) => client.labels.lock().lib_name = name,
         Effect::SetLibVersion(version) => client.labels.lock().lib_version = version,
         Effect::BeginMulti => set_multi(session, Some(Multi::default())),
-        Effect::Queue(queued) => queue(session, queued),
+        Effect::Queue(queued) => queue(node, session, queued),
         Effect::AbortMulti => {
             if let Some(multi) = session.multi.as_mut() {
                 Arc::make_mut(multi).aborted = true;
@@ -134,10 +135,12 @@ fn set_multi(session: &mut Session, multi: Option<Multi>) {
     session.multi = multi.map(Arc::new);
 }
 
-fn queue(session: &mut Session, queued: Queued) {
+fn queue(node: &Node, session: &mut Session, queued: Queued) {
     if let Some(multi) = session.multi.as_mut() {
         let multi = Arc::make_mut(multi);
         multi.bytes += queued.args.bytes();
+        let subscribes = |name: &str| name == "reset" || name.ends_with("subscribe");
+        multi.subscribes |= node.table.entry(queued.command).is_some_and(|entry| subscribes(entry.name));
         multi.queue.push(queued);
         session.client.queued.store(multi.queue.len() + 1, Ordering::Relaxed);
         session.client.queued_bytes.store(multi.bytes, Ordering::Relaxed);
@@ -146,12 +149,12 @@ fn queue(session: &mut Session, queued: Queued) {
 
 fn watch(connection: &mut Connection, watched: Watched) {
     let session = &mut connection.session;
-    if session.watched.iter().any(|other| other.row == watched.row) {
+    if session.watched.contains(&watched) {
         return;
     }
     let keyspace = &connection.shared.node.keyspace;
     keyspace.watch(watched.database, &watched.row, &session.watch_flag, watched.existed);
-    session.watched.push(watched);
+    session.watched.insert(watched);
     session.client.watched.store(session.watched.len(), Ordering::Relaxed);
 }
 
@@ -159,7 +162,7 @@ fn unwatch(shared: &Shared, session: &mut Session) {
     if session.watched.is_empty() {
         return;
     }
-    for watched in session.watched.drain(..) {
+    for watched in session.watched.drain() {
         shared.node.keyspace.watches().remove(&watched.row, &session.watch_flag);
     }
     // A fresh flag: a commit that still holds the old one can no longer harm.

@@ -12,6 +12,9 @@ pub use effect::{Effect, ReplyMode, ShutdownMode, SubscriptionChange};
 use crate::encoding::row::RowKey;
 use crate::resp::{OwnedArgs, Proto};
 use crate::tracking::Options;
+use ahash::AHashSet;
+use std::borrow::Borrow;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -29,7 +32,7 @@ pub struct Session {
     /// What MULTI has gathered, between MULTI and EXEC.
     pub multi: Option<Arc<Multi>>,
     /// What WATCH watches.
-    pub watched: Vec<Watched>,
+    pub watched: AHashSet<Watched>,
     /// Raised when something watched has changed.
     pub watch_flag: Arc<AtomicBool>,
     /// CLIENT TRACKING.
@@ -51,6 +54,8 @@ pub struct Multi {
     pub aborted: bool,
     /// Bytes of the requests.
     pub bytes: usize,
+    /// One of them changes what the connection has subscribed to.
+    pub subscribes: bool,
 }
 
 /// A command between MULTI and EXEC.
@@ -62,7 +67,7 @@ pub struct Queued {
     pub args: OwnedArgs,
 }
 
-/// A key WATCH watches.
+/// A key WATCH watches; a set of them has each row once.
 #[derive(Debug, Clone)]
 pub struct Watched {
     /// The logical database and name, for EXEC's locks.
@@ -77,6 +82,26 @@ pub struct Watched {
     pub existed: bool,
 }
 
+impl Borrow<[u8]> for Watched {
+    fn borrow(&self) -> &[u8] {
+        &self.row
+    }
+}
+
+impl Hash for Watched {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.row[..].hash(state);
+    }
+}
+
+impl PartialEq for Watched {
+    fn eq(&self, other: &Watched) -> bool {
+        self.row == other.row
+    }
+}
+
+impl Eq for Watched {}
+
 impl Session {
     /// A fresh connection.
     pub fn new(client: Arc<ClientInfo>, authenticated: bool) -> Session {
@@ -86,7 +111,7 @@ impl Session {
             proto: Proto::Resp2,
             authenticated,
             multi: None,
-            watched: Vec::new(),
+            watched: AHashSet::new(),
             watch_flag: Arc::default(),
             tracking: None,
             has_chosen: false,

@@ -169,7 +169,7 @@ fn about_to_exec(house: &House, queue: &[&[&[u8]]]) -> Session {
         Queued { command: entry.index, args }
     };
     let queue = queue.iter().map(queued).collect();
-    session.multi = Some(Arc::new(Multi { queue, aborted: false, bytes: 0 }));
+    session.multi = Some(Arc::new(Multi { queue, ..Multi::default() }));
     session
 }
 
@@ -225,7 +225,7 @@ fn a_transaction_that_watches_or_asks_for_more_than_keys_runs_by_itself() {
     let mut session = about_to_exec(&house, &[&[b"INCR", b"n"], &[b"GET", b"m"]]);
     assert!(joins(&session));
     let (name, row) = (Arc::from(&b"n"[..]), RowKey::from_slice(b"n"));
-    session.watched.push(Watched { database: 0, name, row, expires_at_ms: None, existed: false });
+    session.watched.insert(Watched { database: 0, name, row, expires_at_ms: None, existed: false });
     assert!(!joins(&session));
     assert!(!joins(&about_to_exec(&house, &[&[b"INCR", b"n"], &[b"DBSIZE"]])));
     assert!(!joins(&about_to_exec(&house, &[&[b"EVAL", b"return 1", b"1", b"n"]])));
