@@ -3,7 +3,8 @@
 //! A command that finds nothing to take ends with `Stop::Wait`; when one of its keys is fed it runs again from the beginning,
 //! as if it had just come. So it may serve others: what BLMOVE pushes feeds those who wait for its destination.
 
-use super::wait::wait_deadline_ms;
+use super::not_negative;
+use super::wait::{wait_deadline_ms, wait_or_null_array};
 use crate::base::number::parse_i64;
 use crate::dispatch::keyspec::KeySpec;
 use crate::dispatch::spec::Flag::{Blocking, DenyOom, Fast, Write};
@@ -120,13 +121,7 @@ fn pop(call: &mut Call<'_>, reply: &mut Reply<'_>, end: End, command: &'static s
     if call.args.len() > 3 {
         return Err(Error::Arity(command.into()).into());
     }
-    let count = match call.args.get(2) {
-        None => None,
-        Some(text) => match parse_i64(text).and_then(|count| u64::try_from(count).ok()) {
-            Some(count) => Some(count),
-            None => return fail("ERR value is out of range, must be positive"),
-        },
-    };
+    let count = call.args.get(2).map(not_negative).transpose()?;
     let key = call.key(1);
     let Some(stored) = list::load(&mut call.txn, &key)? else {
         match count {
@@ -180,21 +175,7 @@ fn blocking_pop(call: &mut Call<'_>, reply: &mut Reply<'_>, end: End) -> Outcome
             return take_elements(call, reply, (&key, &stored), end, 1);
         }
     }
-    wait_or_null_array(call, reply, keys, deadline_ms)
-}
-
-fn wait_or_null_array(
-    call: &Call<'_>,
-    reply: &mut Reply<'_>,
-    keys: Range<usize>,
-    deadline_ms: Option<u64>,
-) -> Outcome {
-    if call.in_exec {
-        reply.null_array();
-        return Ok(());
-    }
-    let (wants, on_timeout) = (DataType::List, TimeoutReply::NullArray);
-    Err(Stop::Wait(Wait::to_take(wants, deadline_ms, on_timeout, keys.collect())))
+    wait_or_null_array(call, reply, DataType::List, keys, deadline_ms)
 }
 
 /// What LMPOP takes, and from which of its arguments' lists.
@@ -262,7 +243,7 @@ fn blmpop(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     if take(call, reply, &wanted)? {
         return Ok(());
     }
-    wait_or_null_array(call, reply, wanted.keys, deadline_ms)
+    wait_or_null_array(call, reply, DataType::List, wanted.keys, deadline_ms)
 }
 
 fn parse_end(word: &[u8]) -> Outcome<End> {

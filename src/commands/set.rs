@@ -1,5 +1,6 @@
 //! Sets: SADD and the family. What they do is in `types::set`.
 
+use super::not_negative;
 use crate::base::glob::glob_match;
 use crate::base::number::{IntText, parse_i64, parse_u64_loose};
 use crate::commands::page::PageOptions;
@@ -276,10 +277,7 @@ fn spop(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let key = call.key(1);
     let wanted = match call.args.len() {
         2 => None,
-        3 => {
-            let count = parse_i64(call.args.at(2)).ok_or(Error::text(NOT_POSITIVE))?;
-            Some(u64::try_from(count).map_err(|_| Error::text(NOT_POSITIVE))?)
-        }
+        3 => Some(not_negative(call.args.at(2))?),
         _ => return Err(Error::Syntax.into()),
     };
     let Some(stored) = set::load(&mut call.txn, &key)? else {
@@ -316,8 +314,6 @@ fn spop(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     }
     Ok(())
 }
-
-const NOT_POSITIVE: &str = "ERR value is out of range, must be positive";
 
 fn srandmember(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let key = call.key(1);

@@ -1,7 +1,12 @@
-//! The timeout of commands that wait: seconds, perhaps with a fraction, to the moment at which the wait ends.
+//! What commands that wait have in common: the timeout (seconds, perhaps with a fraction, to the moment at which the wait ends), and the
+//! wait for the first of some keys to have something.
 
 use crate::base::longdouble::LongDouble;
-use crate::keyspace::{Outcome, fail};
+use crate::dispatch::Call;
+use crate::encoding::head::DataType;
+use crate::keyspace::{Outcome, Stop, TimeoutReply, Wait, fail};
+use crate::resp::Reply;
+use std::ops::Range;
 
 /// When a wait of so many seconds ends, unix milliseconds; none for never.
 pub(super) fn wait_deadline_ms(timeout: &[u8], now_ms: u64) -> Outcome<Option<u64>> {
@@ -25,10 +30,24 @@ pub(super) fn wait_deadline_ms(timeout: &[u8], now_ms: u64) -> Outcome<Option<u6
     }
 }
 
+/// None of these keys has anything: wait for one to be of this type, or answer a null array where one cannot wait.
+pub(super) fn wait_or_null_array(
+    call: &Call<'_>,
+    reply: &mut Reply<'_>,
+    wants: DataType,
+    keys: Range<usize>,
+    deadline_ms: Option<u64>,
+) -> Outcome {
+    if call.in_exec {
+        reply.null_array();
+        return Ok(());
+    }
+    Err(Stop::Wait(Wait::to_take(wants, deadline_ms, TimeoutReply::NullArray, keys.collect())))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keyspace::Stop;
 
     #[test]
     fn a_wait_ends_after_its_seconds_rounded_up_to_milliseconds() {

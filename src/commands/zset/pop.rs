@@ -1,11 +1,12 @@
 //! Taking members from either end, at once or as soon as there are any.
 
 use crate::base::number::parse_i64;
-use crate::commands::wait::wait_deadline_ms;
+use crate::commands::not_negative;
+use crate::commands::wait::{wait_deadline_ms, wait_or_null_array};
 use crate::dispatch::Call;
 use crate::encoding::head::DataType;
 use crate::keyspace::events::Events;
-use crate::keyspace::{Error, Key, Outcome, Stop, Stored, TimeoutReply, Wait, fail};
+use crate::keyspace::{Error, Key, Outcome, Stored, fail};
 use crate::resp::{Args, Proto, Reply};
 use crate::types::zset::{self, Side};
 use std::ops::Range;
@@ -22,13 +23,7 @@ fn pop(call: &mut Call<'_>, reply: &mut Reply<'_>, side: Side) -> Outcome {
     if call.args.len() > 3 {
         return Err(Error::Syntax.into());
     }
-    let count = match call.args.get(2) {
-        None => None,
-        Some(text) => match parse_i64(text).and_then(|count| u64::try_from(count).ok()) {
-            Some(count) => Some(count),
-            None => return fail("ERR value is out of range, must be positive"),
-        },
-    };
+    let count = call.args.get(2).map(not_negative).transpose()?;
     let key = call.key(1);
     let Some(stored) = zset::load(&mut call.txn, &key)? else {
         reply.array(0);
@@ -75,16 +70,6 @@ fn first_of(call: &mut Call<'_>, keys: Range<usize>) -> Outcome<Option<(usize, K
     Ok(None)
 }
 
-/// No key has anything: wait, or answer so where one cannot wait.
-fn wait(call: &Call<'_>, reply: &mut Reply<'_>, keys: Range<usize>, deadline_ms: Option<u64>) -> Outcome {
-    if call.in_exec {
-        reply.null_array();
-        return Ok(());
-    }
-    let (wants, on_timeout) = (DataType::Zset, TimeoutReply::NullArray);
-    Err(Stop::Wait(Wait::to_take(wants, deadline_ms, on_timeout, keys.collect())))
-}
-
 pub(super) fn bzpopmin(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     blocking_pop(call, reply, Side::Low)
 }
@@ -97,7 +82,7 @@ fn blocking_pop(call: &mut Call<'_>, reply: &mut Reply<'_>, side: Side) -> Outco
     let keys = 1..call.args.len() - 1;
     let deadline_ms = wait_deadline_ms(call.args.at(keys.end), call.txn.now_ms())?;
     let Some((index, key, stored)) = first_of(call, keys.clone())? else {
-        return wait(call, reply, keys, deadline_ms);
+        return wait_or_null_array(call, reply, DataType::Zset, keys, deadline_ms);
     };
     reply.array(3);
     reply.bulk(call.args.at(index));
@@ -174,7 +159,7 @@ pub(super) fn bzmpop(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let deadline_ms = wait_deadline_ms(call.args.at(1), call.txn.now_ms())?;
     match first_of(call, asked.keys.clone())? {
         Some(found) => take_many(call, reply, &asked, found),
-        None => wait(call, reply, asked.keys, deadline_ms),
+        None => wait_or_null_array(call, reply, DataType::Zset, asked.keys, deadline_ms),
     }
 }
 
