@@ -18,9 +18,10 @@ use std::sync::Arc;
 use tuffdb::base::clock::Clock;
 use tuffdb::base::random::Rng;
 use tuffdb::config::Config;
+use tuffdb::dispatch::heavy;
 use tuffdb::dispatch::node::Node;
 use tuffdb::dispatch::prepare::{Prepared, prepare};
-use tuffdb::dispatch::run::{Bench, Pause, Request, Runner, attempt, dry, heavy};
+use tuffdb::dispatch::run::{Bench, Pause, Request, Runner, attempt, dry};
 use tuffdb::hot::{HotTier, Policy};
 use tuffdb::keyspace::{Keyspace, RunIdentity};
 use tuffdb::resp::OwnedArgs;
@@ -203,7 +204,7 @@ impl Subject {
         let run = RunIdentity { now_ms: now_us / 1000, now_us, seed: 1 };
         let request =
             Request { session: &self.session, entry, args, run: &run, waiter: None, looks_again: None };
-        assert!(heavy(&self.node, &request, false, &mut self.out).is_ok(), "{} did not run", entry.name);
+        assert!(heavy::run(&self.node, &request, false, &mut self.out).is_ok(), "{} did not run", entry.name);
     }
 
     /// Runs one of these requests, drawn by chance.

@@ -62,6 +62,9 @@ pub(super) fn tracking(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let asked = asked(call)?;
     let status = call.args.at(2);
     if status.eq_ignore_ascii_case(b"on") {
+        // Each prefix is compared with each.
+        let (had, more) = (call.tracking.as_ref().map_or(0, |old| old.prefixes.len()), asked.prefixes.len());
+        call.txn.expect_work((more * (had + more)) as u64)?;
         let options = Arc::new(enabled(call.tracking.as_deref(), asked)?);
         if call.in_exec && call.txn.mode() != Mode::Dry {
             // What the transaction reads behind this is remembered, so changes of it must be told from now on.

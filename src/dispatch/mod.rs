@@ -8,6 +8,7 @@ pub mod ahead;
 pub mod apart;
 pub mod docs;
 pub mod group;
+pub mod heavy;
 pub mod keyspec;
 pub mod lookahead;
 pub mod node;

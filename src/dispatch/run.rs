@@ -1,10 +1,9 @@
 //! The run: a request through gates, locks, handler and commit.
 //!
-//! What `prepare` has let pass, `join` runs on a worker as
-//! one of a group that is committed together (`group`), `attempt` runs and commits it by itself. Neither
-//! ever waits: what stands in the way comes back as a `Pause`, everything gathered is dropped, and the connection sees
-//! to it (`server::connection`) and tries again. `dry` warms the block cache on the pool; `probe` tells, on the worker, whether that
-//! is needed. `heavy` runs a command on the pool, at first from a snapshot without locks, at last under them.
+//! What `prepare` has let pass, `join` runs on a worker as one of a group that is committed together (`group`), `attempt` runs and
+//! commits it by itself. Neither ever waits: what stands in the way comes back as a `Pause`, everything gathered is dropped, and the
+//! connection sees to it (`server::pause`) and tries again. `dry` warms the block cache on the pool; `probe` tells, on the worker,
+//! whether that is needed. What is too much for a worker is for `heavy`.
 
 use super::group::{Group, Settled, Shut};
 use super::lookahead::Lookahead;
@@ -17,8 +16,8 @@ use super::{Call, keyspec::KeyAccess};
 use crate::base::random::Rng;
 use crate::encoding::row::Position;
 use crate::keyspace::{
-    ColdRow, Committed, Error, Foresight, Holder, Indexing, LockPlan, Mode, Outcome, RunIdentity, Scratch,
-    Stop, StripeId, TimeoutReply, Txn, Wait, Writer,
+    ColdRow, Committed, Error, Foresight, Holder, LockPlan, Mode, Outcome, RunIdentity, Scratch, Stop,
+    StripeId, TimeoutReply, Txn, Wait, Writer,
 };
 use crate::resp::{Args, Reply};
 use crate::session::{Effect, Session};
@@ -27,9 +26,6 @@ use crate::waiters::Waiter;
 use ahash::AHashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-
-/// Attempts of a heavy command from a snapshot before it runs under its locks.
-const HEAVY_ATTEMPTS_MAX: u32 = 3;
 
 /// What stands in the way of a run.
 pub enum Pause {
@@ -76,8 +72,8 @@ pub struct Ran {
 /// What a thread keeps from run to run.
 #[derive(Default)]
 pub struct Bench {
-    scratch: Scratch,
-    plan: LockPlan,
+    pub(super) scratch: Scratch,
+    pub(super) plan: LockPlan,
     /// The commands that will be committed together.
     pub group: Group,
     /// Sees which keys come next.
@@ -137,13 +133,13 @@ fn for_each_command(node: &Node, request: &Request<'_>, mut visit: impl FnMut(&E
 }
 
 /// Whether a request has a flag, itself or through what EXEC will run.
-fn has_flag(node: &Node, request: &Request<'_>, flag: Flag) -> bool {
+pub(super) fn has_flag(node: &Node, request: &Request<'_>, flag: Flag) -> bool {
     let mut found = false;
     for_each_command(node, request, |entry, _| found |= entry.spec.flags.has(flag));
     found
 }
 
-fn make_plan(node: &Node, request: &Request<'_>, plan: &mut LockPlan) {
+pub(super) fn make_plan(node: &Node, request: &Request<'_>, plan: &mut LockPlan) {
     plan.clear();
     let seed = node.keyspace.seed();
     // A script takes what it comes upon exclusively, and could not take what it already shares.
@@ -407,12 +403,12 @@ fn attempt_reaching(
     }
 }
 
-fn unavailable_text(request: &Request<'_>, reason: &str) -> String {
+pub(super) fn unavailable_text(request: &Request<'_>, reason: &str) -> String {
     if request.entry.spec.flags.has(Flag::Write) { misconf_text(reason) } else { format!("ERR {reason}") }
 }
 
 /// Writes an error as the reply.
-fn refuse(request: &Request<'_>, out: &mut Vec<u8>, start: usize, text: impl AsRef<[u8]>) -> Ran {
+pub(super) fn refuse(request: &Request<'_>, out: &mut Vec<u8>, start: usize, text: impl AsRef<[u8]>) -> Ran {
     out.truncate(start);
     Reply::new(out, request.session.proto).error_bytes(text.as_ref());
     // An EXEC that could not run has ended its transaction nevertheless.
@@ -423,7 +419,7 @@ fn refuse(request: &Request<'_>, out: &mut Vec<u8>, start: usize, text: impl AsR
 }
 
 /// Puts a blocking command into the queues of its keys, or back to waiting if it had a turn. Its locks are held.
-fn enlist(node: &Node, request: &Request<'_>, wait: Wait) -> Pause {
+pub(super) fn enlist(node: &Node, request: &Request<'_>, wait: Wait) -> Pause {
     node.monitors.show(line_of(node, request));
     let databases = node.keyspace.databases();
     let (mut keys, mut seen) = (Vec::with_capacity(wait.keys.len()), AHashSet::new());
@@ -459,7 +455,7 @@ pub fn timeout_reply(session: &Session, wait: &Wait, out: &mut Vec<u8>) {
 }
 
 /// The handler and the commit. The caller holds what `mode` asks for.
-fn run_handler(
+pub(super) fn run_handler(
     node: &Node,
     request: &Request<'_>,
     view: View<'_>,
@@ -474,7 +470,7 @@ fn run_handler(
     wait.map_or(Ok(ran), |wait| Err(Stop::Wait(wait)))
 }
 
-fn commit(call: Finished<'_>, out: &[u8]) -> Outcome<Ran> {
+pub(super) fn commit(call: Finished<'_>, out: &[u8]) -> Outcome<Ran> {
     let Finished { call, start } = call;
     let Call { effects, shown, node, txn, .. } = call;
     let Committed { sequence, changed } = txn.commit()?;
@@ -483,12 +479,12 @@ fn commit(call: Finished<'_>, out: &[u8]) -> Outcome<Ran> {
 }
 
 /// A handler's call that has written its reply and waits for its commit.
-struct Finished<'c> {
-    call: Call<'c>,
+pub(super) struct Finished<'c> {
+    pub(super) call: Call<'c>,
     start: usize,
 }
 
-fn call_handler<'c>(
+pub(super) fn call_handler<'c>(
     node: &'c Node,
     request: &Request<'c>,
     mut txn: Txn<'c>,
@@ -563,240 +559,6 @@ pub fn dry(node: &Node, request: &Request<'_>) {
     }
 }
 
-fn with_db<T>(node: &Node, work: impl FnOnce(&Db) -> T) -> Result<T, String> {
+pub(super) fn with_db<T>(node: &Node, work: impl FnOnce(&Db) -> T) -> Result<T, String> {
     node.keyspace.store().with_db(work).map_err(|error| error.0)
-}
-
-/// Runs a request on the pool, to its end; `alone` with the gate closed. The reply is appended to `out`.
-pub fn heavy(node: &Node, request: &Request<'_>, alone: bool, out: &mut Vec<u8>) -> Result<Ran, Pause> {
-    node.keyspace.figures().count_heavy_run();
-    let start = out.len();
-    let epoch = node.keyspace.store().epoch();
-    let mut bench = Bench::default();
-    let ended = heavy_in_turn(node, request, alone, &mut bench, out);
-    if matches!(ended, Err(HeavyEnd::Pause(_) | HeavyEnd::Stop(Stop::Error(_)))) {
-        node.keyspace.tell_failed(&mut bench.scratch);
-    }
-    match ended {
-        Ok(ran) => Ok(ran),
-        Err(HeavyEnd::Pause(pause)) => {
-            out.truncate(start);
-            Err(pause)
-        }
-        Err(HeavyEnd::Stop(Stop::Error(error))) => {
-            let mut ran = refuse(request, out, start, error.to_bytes());
-            node.monitors.show(line_of(node, request));
-            ran.sequence = with_db(node, Db::latest_sequence).unwrap_or(0);
-            ran.epoch = epoch;
-            Ok(ran)
-        }
-        Err(HeavyEnd::Stop(Stop::Stall)) => {
-            out.truncate(start);
-            Err(Pause::Stall)
-        }
-        Err(HeavyEnd::Stop(Stop::Unavailable(reason))) => {
-            Ok(refuse(request, out, start, unavailable_text(request, &reason)))
-        }
-        Err(HeavyEnd::Stop(_) | HeavyEnd::Closed | HeavyEnd::Taken | HeavyEnd::Conflicts) => {
-            Ok(refuse(request, out, start, b"ERR the command could not be run on the pool"))
-        }
-    }
-}
-
-enum HeavyEnd {
-    Stop(Stop),
-    Pause(Pause),
-    /// The gate was closed when it wanted to commit.
-    Closed,
-    /// Somebody had one of its stripes for longer than a moment.
-    Taken,
-    /// Others were in its way too often, or only a run under its locks can tell.
-    Conflicts,
-}
-
-impl From<Stop> for HeavyEnd {
-    fn from(stop: Stop) -> HeavyEnd {
-        HeavyEnd::Stop(stop)
-    }
-}
-
-/// The three ways of a heavy command. A reopen closes the gate and then waits until nobody uses the database: so the gate is
-/// waited for before the database is taken, never while it is held.
-fn heavy_in_turn(
-    node: &Node,
-    request: &Request<'_>,
-    alone: bool,
-    bench: &mut Bench,
-    out: &mut Vec<u8>,
-) -> Result<Ran, HeavyEnd> {
-    let keyspace = &node.keyspace;
-    if alone || has_flag(node, request, Flag::Gate) {
-        return heavy_alone(node, request, bench, out);
-    }
-    make_plan(node, request, &mut bench.plan);
-    let start = out.len();
-    bench.scratch.indexing = Indexing::Wanted;
-    let mut taken = 0;
-    loop {
-        match on_db(node, |db| heavy_from_snapshots(node, db, request, bench, out)) {
-            Err(HeavyEnd::Closed) => {
-                out.truncate(start);
-                drop(keyspace.gate().enter_pool());
-            }
-            Err(HeavyEnd::Taken) if taken < HEAVY_ATTEMPTS_MAX => {
-                out.truncate(start);
-                taken += 1;
-                keyspace.figures().count_conflict();
-                drop(keyspace.lock_inside(&bench.plan, heavy_holder(request)));
-            }
-            Err(HeavyEnd::Taken) => break,
-            // Nothing but a rank index would spare it a long walk.
-            Err(HeavyEnd::Stop(Stop::Heavy)) => {
-                out.truncate(start);
-                if let Some(ended) = index_in_slices(node, request, bench, out) {
-                    return ended;
-                }
-                bench.scratch.indexing = Indexing::Usual;
-            }
-            Err(HeavyEnd::Conflicts) => break,
-            Err(HeavyEnd::Stop(Stop::Alone)) => {
-                out.truncate(start);
-                return heavy_alone(node, request, bench, out);
-            }
-            ended => return ended,
-        }
-    }
-    out.truncate(start);
-    keyspace.figures().count_last_resort();
-    if has_flag(node, request, Flag::Reaches) {
-        return heavy_alone(node, request, bench, out);
-    }
-    let locked = keyspace.lock_inside(&bench.plan, heavy_holder(request));
-    let sequence = locked.sequence();
-    let ended = on_db(node, |db| {
-        Ok(run_handler(node, request, db.newest(Tier::Disk), Mode::Locked, &mut bench.scratch, out)?)
-    });
-    match ended {
-        Ok(mut ran) => {
-            ran.sequence = ran.sequence.max(sequence);
-            Ok(ran)
-        }
-        Err(HeavyEnd::Stop(Stop::Wait(wait))) => Err(HeavyEnd::Pause(enlist(node, request, wait))),
-        ended => ended,
-    }
-}
-
-/// Attempts in a row that a cold row ends, before a command gives up on the index it wants.
-const COLD_SLICES_MAX: u32 = 8;
-
-/// Runs a request under its locks for a millisecond at a time, until the rank indexes it wants are complete (see keyspace/ranks) and it
-/// goes through. Its rows are warmed between, without locks. Nothing when this is not its way: it has other heavy work to do.
-fn index_in_slices(
-    node: &Node,
-    request: &Request<'_>,
-    bench: &mut Bench,
-    out: &mut Vec<u8>,
-) -> Option<Result<Ran, HeavyEnd>> {
-    let keyspace = &node.keyspace;
-    let start = out.len();
-    bench.scratch.indexing = Indexing::building();
-    let (mut cold, mut rows) = (0, 0);
-    while cold < COLD_SLICES_MAX {
-        let ended = {
-            let locked = keyspace.lock_inside(&bench.plan, heavy_holder(request));
-            let sequence = locked.sequence();
-            on_db(node, |db| {
-                let view = db.newest(Tier::Memory);
-                let ran = run_handler(node, request, view, Mode::Locked, &mut bench.scratch, out)?;
-                Ok(Ran { sequence: ran.sequence.max(sequence), ..ran })
-            })
-        };
-        match ended {
-            Err(HeavyEnd::Stop(Stop::Cold)) => {}
-            Err(HeavyEnd::Stop(Stop::Heavy | Stop::Wait(_) | Stop::Alone)) => break,
-            ended => return Some(ended),
-        }
-        let rows_now = bench.scratch.indexing.rows();
-        cold = if rows_now > rows { 0 } else { cold + 1 };
-        rows = rows_now;
-        let _ = on_db(node, |db| {
-            let snapshot = db.snapshot();
-            let view = View { db, snapshot: Some(&snapshot), tier: Tier::Disk };
-            out.truncate(start);
-            let txn = keyspace.begin(view, Mode::Dry, request.run, &mut bench.scratch);
-            let _ = call_handler(node, request, txn, out);
-            Ok(Ran::default())
-        });
-        out.truncate(start);
-    }
-    out.truncate(start);
-    None
-}
-
-fn heavy_alone(
-    node: &Node,
-    request: &Request<'_>,
-    bench: &mut Bench,
-    out: &mut Vec<u8>,
-) -> Result<Ran, HeavyEnd> {
-    let _alone = node.keyspace.gate().close();
-    on_db(node, |db| {
-        Ok(run_handler(node, request, db.newest(Tier::Disk), Mode::Alone, &mut bench.scratch, out)?)
-    })
-}
-
-fn heavy_holder(request: &Request<'_>) -> Holder {
-    if request.waiter.is_some() { Holder::Turn } else { Holder::Pool }
-}
-
-fn on_db(node: &Node, work: impl FnOnce(&Db) -> Result<Ran, HeavyEnd>) -> Result<Ran, HeavyEnd> {
-    // No reopen while the database is in use: the epoch is the one of what was read and written.
-    match with_db(node, |db| (work(db), node.keyspace.store().epoch())) {
-        Ok((ended, epoch)) => ended.map(|ran| Ran { epoch, ..ran }),
-        Err(reason) => Err(HeavyEnd::Stop(Stop::Unavailable(reason))),
-    }
-}
-
-/// Runs from a snapshot, then takes the locks and commits if nothing has changed since; a few times.
-fn heavy_from_snapshots(
-    node: &Node,
-    db: &Db,
-    request: &Request<'_>,
-    bench: &mut Bench,
-    out: &mut Vec<u8>,
-) -> Result<Ran, HeavyEnd> {
-    let keyspace = &node.keyspace;
-    let start = out.len();
-    let Bench { scratch, plan, .. } = bench;
-    for _ in 0..HEAVY_ATTEMPTS_MAX {
-        let snapshot = db.snapshot();
-        let databases = keyspace.databases();
-        let view = View { db, snapshot: Some(&snapshot), tier: Tier::Disk };
-        let txn = keyspace.begin(view, Mode::Heavy, request.run, scratch);
-        let mut finished = match call_handler(node, request, txn, out) {
-            // Only a run that holds its locks may wait, and only such a run knows that there is nothing to take.
-            Ok(finished) if finished.call.wait.is_some() => return Err(HeavyEnd::Conflicts),
-            Ok(finished) => finished,
-            Err(Stop::Wait(_)) => return Err(HeavyEnd::Conflicts),
-            Err(stop) => return Err(stop.into()),
-        };
-        if finished.call.txn.writes() == 0 && !finished.call.has_cached_late(plan, snapshot.sequence()) {
-            let mut ran = commit(finished, out)?;
-            ran.sequence = ran.sequence.max(snapshot.sequence());
-            return Ok(ran);
-        }
-        plan.extend(&finished.call.txn.take_noted());
-        plan.seal();
-        let Some(_inside) = keyspace.gate().enter(0) else { return Err(HeavyEnd::Closed) };
-        let Some(held) = keyspace.stripes().lock_soon(plan, heavy_holder(request)) else {
-            return Err(HeavyEnd::Taken);
-        };
-        if held.sequence() <= snapshot.sequence() && Arc::ptr_eq(&databases, &keyspace.databases()) {
-            return Ok(commit(finished, out)?);
-        }
-        drop(finished);
-        out.truncate(start);
-        keyspace.figures().count_conflict();
-    }
-    Err(HeavyEnd::Conflicts)
 }

@@ -7,6 +7,7 @@ use super::connection::{Connection, pause_for};
 use super::messages::filled;
 use super::pool::{HEAVY_MAX, HeavyTurn};
 use crate::dispatch::ahead;
+use crate::dispatch::heavy;
 use crate::dispatch::prepare::refusal_text;
 use crate::dispatch::run::{self, Pause, Ran, Request, Runner};
 use crate::dispatch::spec::Flag;
@@ -288,7 +289,7 @@ impl Connection {
         let shared = Arc::clone(&self.shared);
         let work = move || {
             let mut out = Vec::new();
-            let ran = run::heavy(&shared.node, &on_pool.request(&shared), on_pool.alone, &mut out);
+            let ran = heavy::run(&shared.node, &on_pool.request(&shared), on_pool.alone, &mut out);
             (ran, out)
         };
         let ended = match turn {
