@@ -5,7 +5,7 @@
 
 use super::client::check_name;
 use super::database::database_number;
-use super::pubsub::Own;
+use super::pubsub::listens;
 use crate::base::number::parse_i64;
 use crate::dispatch::spec::Flag::{AllowBusy, Fast, Loading, NoAuth, NoScript, Stale};
 use crate::dispatch::spec::{Group, family};
@@ -71,7 +71,7 @@ pub const COMMANDS: &[Command] = &family([
 const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user is disabled.";
 
 fn ping(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
-    if call.args.len() <= 2 && reply.proto() == Proto::Resp2 && Own::of(call).listens() {
+    if call.args.len() <= 2 && reply.proto() == Proto::Resp2 && listens(call) {
         // A listener must be able to tell it from a message.
         reply.array(2);
         reply.bulk_str("pong");

@@ -12,7 +12,7 @@ use crate::dispatch::{Call, Command, docs};
 use crate::keyspace::{Error, Outcome, fail};
 use crate::pubsub::{Kind, Name, Outbox};
 use crate::resp::Reply;
-use crate::session::{Effect, SubscriptionChange};
+use crate::session::{ClientKind, Effect, SubscriptionChange};
 use ahash::AHashMap;
 use std::sync::Arc;
 
@@ -139,6 +139,14 @@ const PUBSUB_SUBCOMMANDS: &[Command] = &[
         .syntax("[shardchannel...]"),
 ];
 
+/// Whether the connection listens to anything at this command.
+pub(super) fn listens(call: &Call<'_>) -> bool {
+    if !call.in_exec {
+        return call.session.client.kind() == ClientKind::PubSub;
+    }
+    Own::of(call).counts.iter().any(|&count| count > 0)
+}
+
 /// A connection's subscriptions as they are at this command: within EXEC those before it have changed them.
 pub(super) struct Own {
     outbox: Option<Arc<Outbox>>,
@@ -194,11 +202,6 @@ impl Own {
         names.retain(|name| !pending.contains_key(name));
         names.extend(pending.iter().filter(|(_, on)| **on).map(|(name, _)| Arc::clone(name)));
         names
-    }
-
-    /// True when it listens to anything.
-    pub(super) fn listens(&self) -> bool {
-        self.counts.iter().any(|&count| count > 0)
     }
 
     /// By how much the commands before this one change who gets a message.

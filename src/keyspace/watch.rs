@@ -9,9 +9,8 @@
 //! innermost.
 
 use crate::encoding::row::RowKey;
-use ahash::AHashMap;
+use ahash::{AHashMap, RandomState};
 use parking_lot::{Mutex, RwLock};
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 

@@ -8,10 +8,9 @@
 
 use super::{Kind, Name, Outbox};
 use crate::base::glob::{glob_match, literal_prefix};
-use ahash::AHashMap;
+use ahash::{AHashMap, RandomState};
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -289,9 +289,19 @@ impl<'a> Reply<'a> {
     }
 
     fn count_header(&mut self, kind: u8, count: usize) {
-        self.out.push(kind);
-        write_u64(self.out, count as u64);
-        self.end_line();
+        let digit = |number: usize| b'0' + (number % 10) as u8;
+        match count {
+            // As short as nearly all are, it is one piece.
+            0..10 => self.out.extend_from_slice(&[kind, digit(count), b'\r', b'\n']),
+            10..100 => {
+                self.out.extend_from_slice(&[kind, digit(count / 10), digit(count), b'\r', b'\n']);
+            }
+            _ => {
+                self.out.push(kind);
+                write_u64(self.out, count as u64);
+                self.end_line();
+            }
+        }
     }
 
     fn bulk_header(&mut self, len: usize) {

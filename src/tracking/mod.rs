@@ -19,11 +19,10 @@ pub use aftermath::Aftermath;
 use crate::config::Config;
 use crate::pubsub::{Message, Outbox, PubSub, Rests};
 use crate::resp::{Proto, Reply};
-use ahash::AHashMap;
+use ahash::{AHashMap, RandomState};
 use parking_lot::{Mutex, RwLock};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 

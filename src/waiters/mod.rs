@@ -13,11 +13,10 @@
 
 use crate::encoding::head::DataType;
 use crate::encoding::row::RowKey;
-use ahash::AHashMap;
+use ahash::{AHashMap, RandomState};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use tokio::sync::Notify;
