@@ -148,8 +148,7 @@ pub(super) async fn govern(shared: Arc<Shared>) {
     loop {
         let _ = tokio::time::timeout(period, shared.claims.asked.notified()).await;
         let claimed = shared.claims.bytes.swap(0, Ordering::AcqRel);
-        let mut reading = read(&shared);
-        reading.resident = reading.resident.saturating_add(claimed);
+        let reading = read(&shared, claimed);
         let verdict = governor.step(&reading);
         period = if verdict.urgent { URGENT_PERIOD } else { PERIOD };
         let (hot, store) = (shared.node.keyspace.hot(), shared.node.keyspace.store());
@@ -194,10 +193,11 @@ fn start_flush(shared: &Arc<Shared>) -> JoinHandle<()> {
     })
 }
 
-fn read(shared: &Shared) -> Reading {
+/// As if the claimed bytes were there.
+fn read(shared: &Shared, claimed: usize) -> Reading {
     let (config, keyspace) = (&shared.node.config, &shared.node.keyspace);
     let limit = usize::try_from(config.memory_bytes_max()).unwrap_or(usize::MAX);
-    let resident = resident_bytes() as usize;
+    let resident = (resident_bytes() as usize).saturating_add(claimed);
     // Only wanted where too much is taken, and the allocator adds up all its arenas for it.
     let allocated = if resident > limit { Allocated::read() } else { Allocated::default() };
     Reading {
