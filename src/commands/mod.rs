@@ -37,6 +37,8 @@ mod wait;
 pub mod zset;
 
 use crate::base::number::parse_i64;
+use crate::dispatch::Command;
+use crate::dispatch::table::Table;
 use crate::keyspace::{Error, Outcome};
 
 /// A count that must not be below zero; Redis calls that positive.
@@ -44,9 +46,6 @@ fn not_negative(text: &[u8]) -> Outcome<u64> {
     let count = parse_i64(text).and_then(|count| u64::try_from(count).ok());
     Ok(count.ok_or(Error::text("ERR value is out of range, must be positive"))?)
 }
-
-use crate::dispatch::Command;
-use crate::dispatch::table::Table;
 
 /// All families.
 pub const FAMILIES: &[&[Command]] = &[

@@ -148,14 +148,14 @@ pub(super) fn listens(call: &Call<'_>) -> bool {
 }
 
 /// A connection's subscriptions as they are at this command: within EXEC those before it have changed them.
-pub(super) struct Own {
+struct Own {
     outbox: Option<Arc<Outbox>>,
     pending: [AHashMap<Name, bool>; 3],
     counts: [usize; 3],
 }
 
 impl Own {
-    pub(super) fn of(call: &Call<'_>) -> Own {
+    fn of(call: &Call<'_>) -> Own {
         let client = &call.session.client;
         let mut own = Own {
             outbox: client.outbox().cloned(),

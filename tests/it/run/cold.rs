@@ -1,7 +1,6 @@
 //! Cold reads: who waits for the disk, and who does not.
 
 use super::{House, RaiseAtEnd, bulk, burst, send_burst, wait_until};
-use crate::client::encode;
 use crate::value::Value;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -65,13 +64,10 @@ fn a_script_behind_a_cold_read_is_not_tried_on_the_worker() {
     house.chill();
     house.faults().delay_disk_reads(SLOW);
     let mut slow = house.client();
-    let mut requests = Vec::new();
-    encode(&["GET", "cold"], &mut requests);
-    encode(&["EVAL", "while true do end", "1", "key"], &mut requests);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            slow.send_raw(&requests).unwrap();
+            send_burst(&mut slow, &["GET cold", "EVAL while\ttrue\tdo\tend 1 key"]);
             assert_eq!(slow.read(), bulk("c"));
             done.store(true, Ordering::SeqCst);
             assert!(slow.read().render().starts_with("-ERR Script killed by user"));
