@@ -9,10 +9,12 @@ use crate::dispatch::prepare::misconf_text;
 use crate::resp::Reply;
 use crate::session::ClientKind;
 use crate::waiters::Waiter;
+use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -20,6 +22,9 @@ use tokio::net::TcpStream;
 const SEND_BYTES: usize = 128 << 10;
 /// So much of what a client is sent does not count against its output limit, as in Redis, where it is the fixed part of the buffer.
 const FREE_OUTPUT_BYTES: usize = 16 << 10;
+/// The replies of so many commands take so long to make that their receiver has gone to sleep over those before. They go out together
+/// with those of the worker's other connections: it is woken once, not once for each, and waking costs the sender a tenth of its time.
+const PIPELINE_MIN: usize = 12;
 /// With requests to be read, whether they are the last is looked at so often.
 const HANG_UP_PERIOD: Duration = Duration::from_millis(100);
 /// A buffer that the worker does not give back by itself.
@@ -87,6 +92,19 @@ async fn hung_up(stream: &TcpStream) {
     }
 }
 
+/// Waits until the worker's other tasks that can go on have had their turn; unlike `yield_now`, without a look at the sockets.
+async fn behind_others() {
+    let mut has_waited = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut has_waited, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
 impl Connection {
     /// Lets the gathered replies go: log first, then the socket.
     pub(super) async fn flush(&mut self) -> Ended {
@@ -113,6 +131,7 @@ impl Connection {
             if !has_yielded && self.sequence > store.flushed_sequence() {
                 // Others on this worker may have written, too: whoever comes first flushes for all.
                 tokio::task::yield_now().await;
+                has_yielded = true;
             }
             let mut safe = shared.sync.flush(&shared.node, self.sequence);
             if safe
@@ -124,6 +143,9 @@ impl Connection {
             if !safe || (self.epoch != 0 && store.epoch() != self.epoch) {
                 self.retract();
             }
+        }
+        if self.replies >= PIPELINE_MIN && !has_yielded {
+            behind_others().await;
         }
         self.sequence = 0;
         self.replies = 0;
