@@ -22,8 +22,9 @@ use crate::store::{Batch, Tier, WriteError};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-/// Rows of a commit that may enter the hot tier; a larger commit only removes its rows from there.
-const HOT_ROWS_MAX: usize = 1024;
+/// What is in memory follows a commit of so many rows; after a larger one it only forgets what was there. Some times as many as a group
+/// of usual commands has, for what they wrote is wanted again.
+pub(super) const ROWS_FOLLOWED_MAX: usize = 4096;
 
 /// What a commit did.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -248,7 +249,7 @@ impl Txn<'_> {
             state.before = None;
         }
         let overlay = &self.scratch.overlay;
-        let (keep, now_ms) = (overlay.len() <= HOT_ROWS_MAX, self.now_ms());
+        let (keep, now_ms) = (overlay.len() <= ROWS_FOLLOWED_MAX, self.now_ms());
         for (family, row, value) in overlay.iter().filter(|(family, ..)| family.is_read_by_row()) {
             let hot_name = hot_name(family, row);
             match value {
@@ -404,5 +405,32 @@ fn mark_exiles(
         } else if was_in.is_some() {
             batch.delete(db, Family::Gc, &exile_row(place));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyspace::NewHead;
+    use crate::keyspace::testbed::Testbed;
+
+    /// Whether the last of so many keys, written by one commit, is in the hot tier.
+    fn stays_hot(keys: usize) -> bool {
+        let bed = Testbed::open();
+        let last = bed.run(|txn| {
+            for number in 1..=keys {
+                let key = txn.key(0, format!("key{number}").as_bytes());
+                txn.save(&key, NewHead::new(DataType::String, Body::Whole(b"value")))?;
+            }
+            Ok(txn.key(0, format!("key{keys}").as_bytes()))
+        });
+        bed.keyspace.is_hot(Family::Keys, last.row())
+    }
+
+    #[test]
+    fn what_a_group_of_large_commands_wrote_is_hot_but_not_what_a_huge_one_wrote() {
+        assert!(stays_hot(128 * 10), "a group of MSETs");
+        assert!(stays_hot(ROWS_FOLLOWED_MAX));
+        assert!(!stays_hot(ROWS_FOLLOWED_MAX + 1));
     }
 }

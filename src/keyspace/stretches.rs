@@ -10,6 +10,7 @@
 #[cfg(test)]
 mod tests;
 
+use super::commit::ROWS_FOLLOWED_MAX;
 use super::error::{Outcome, Stop};
 use super::ranks::name_of;
 use super::scratch::Scratch;
@@ -26,8 +27,6 @@ use std::ops::ControlFlow;
 
 /// Blocks kept of one scan, at most: a worker's bound of rows.
 const BLOCKS_MAX: usize = 96;
-/// A commit of more rows makes its collections forgotten here.
-const ROWS_PATCHED_MAX: usize = 1024;
 /// So many rows are read at least, if there are so many, when what is read is kept.
 const ROWS_READ_MIN: usize = 32;
 
@@ -118,7 +117,7 @@ impl Txn<'_> {
                 stretches.remove(&name_of(*family, &place.prefix()));
             }
         }
-        let is_large = self.scratch.overlay.len() > ROWS_PATCHED_MAX;
+        let is_large = self.scratch.overlay.len() > ROWS_FOLLOWED_MAX;
         let mut unknown = Name::new();
         for (family, row, value) in self.scratch.overlay.iter() {
             if !family.holds_elements() || !stretches.has(family as u8) {
