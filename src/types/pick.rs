@@ -8,7 +8,7 @@
 //! When the picks are many for the collection's size, one pass over all elements is cheaper: a sample of fixed size on the way (each
 //! new element takes a random place in it), or all elements gathered and drawn from.
 
-use super::positions::walk;
+use super::positions::{walk, walk_again};
 use crate::base::random::Rng;
 use crate::encoding::Family;
 use crate::encoding::head::Spread;
@@ -118,7 +118,7 @@ fn pick_by_windows(
     while done < count {
         let pair = windows.pick(&mut rng, |window, nth| {
             let (mut at, mut found) = (0, None);
-            walk(txn, family, spread.place, window, |_, name, value| {
+            walk_again(txn, family, spread.place, window, |_, name, value| {
                 if at == nth {
                     found = Some((name.to_vec(), value.to_vec()));
                     return ControlFlow::Break(());
@@ -194,6 +194,8 @@ impl Sample {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keyspace::testbed::Testbed;
+    use crate::types::set;
     use std::collections::BTreeSet;
 
     /// Chi-square of counts that should be equal; with n counts it is about n, give or take some times sqrt(2n).
@@ -256,5 +258,38 @@ mod tests {
             sample.pairs.iter().for_each(|pair| counts[usize::from(pair.0[0])] += 1);
         }
         assert_even(&counts);
+    }
+
+    #[test]
+    fn what_was_picked_from_is_kept_and_what_was_popped_does_not_come_again() {
+        let bed = Testbed::open();
+        let mut left: BTreeSet<Vec<u8>> = (0..1000).map(|n| format!("member{n}").into_bytes()).collect();
+        let bytes: usize = left.iter().map(Vec::len).sum();
+        bed.run(|txn| {
+            let key = txn.key(0, b"set");
+            set::add(txn, &key, None, left.iter().map(Vec::as_slice)).map(drop)
+        });
+        let pick = |txn: &mut Txn<'_>, pops: bool| {
+            let key = txn.key(0, b"set");
+            let Some(stored) = set::load(txn, &key)? else { return Ok(Vec::new()) };
+            let mut picked = Vec::new();
+            set::pick(txn, &stored, Picks::Any(1), |member| {
+                picked = member.to_vec();
+                Ok(())
+            })?;
+            if pops {
+                set::remove(txn, &key, &stored, [&picked[..]].into_iter())?;
+            }
+            Ok(picked)
+        };
+        let picked = bed.run(|txn| (0..1000).map(|_| pick(txn, false)).collect::<Outcome<BTreeSet<_>>>());
+        assert!(picked.is_subset(&left) && picked.len() > left.len() / 4);
+        let kept = bed.keyspace.hot().stretches().bytes();
+        assert!(kept > bytes, "{kept} bytes are kept of {bytes}");
+        while !left.is_empty() {
+            let popped = bed.run(|txn| pick(txn, true));
+            assert!(left.remove(&popped), "{popped:?} was not there any more");
+        }
+        assert!(bed.run(|txn| pick(txn, true)).is_empty());
     }
 }

@@ -15,6 +15,30 @@ pub fn walk(
     family: Family,
     place: Place,
     positions: Range<u64>,
+    visit: impl FnMut(Position, &[u8], &[u8]) -> ControlFlow<()>,
+) -> Outcome {
+    // Who goes through a part of it goes on to the next.
+    let is_whole = positions == (0..POSITION_END);
+    walk_rows(txn, family, place, positions, is_whole, visit)
+}
+
+/// The same for a part that will be visited again: its rows are kept in memory.
+pub fn walk_again(
+    txn: &mut Txn<'_>,
+    family: Family,
+    place: Place,
+    positions: Range<u64>,
+    visit: impl FnMut(Position, &[u8], &[u8]) -> ControlFlow<()>,
+) -> Outcome {
+    walk_rows(txn, family, place, positions, true, visit)
+}
+
+fn walk_rows(
+    txn: &mut Txn<'_>,
+    family: Family,
+    place: Place,
+    positions: Range<u64>,
+    is_kept: bool,
     mut visit: impl FnMut(Position, &[u8], &[u8]) -> ControlFlow<()>,
 ) -> Outcome {
     if positions.is_empty() {
@@ -31,8 +55,9 @@ pub fn walk(
         };
         Ok(visit(position, name, value))
     };
-    if positions == (0..POSITION_END) {
-        let stretch = Stretch { lower: &lower, upper: &upper, is_first: true, is_last: true };
+    if is_kept {
+        let (is_first, is_last) = (positions.start == 0, positions.end >= POSITION_END);
+        let stretch = Stretch { lower: &lower, upper: &upper, is_first, is_last };
         return txn.scan_kept(family, stretch, Direction::Up, visit);
     }
     txn.scan(family, &lower, &upper, Direction::Up, visit)
