@@ -8,7 +8,7 @@
 //! When the picks are many for the collection's size, one pass over all elements is cheaper: a sample of fixed size on the way (each
 //! new element takes a random place in it), or all elements gathered and drawn from.
 
-use super::positions::{walk, walk_again};
+use super::positions::walk;
 use crate::base::random::Rng;
 use crate::encoding::Family;
 use crate::encoding::head::Spread;
@@ -118,7 +118,7 @@ fn pick_by_windows(
     while done < count {
         let pair = windows.pick(&mut rng, |window, nth| {
             let (mut at, mut found) = (0, None);
-            walk_again(txn, family, spread.place, window, |_, name, value| {
+            walk(txn, family, spread.place, window, |_, name, value| {
                 if at == nth {
                     found = Some((name.to_vec(), value.to_vec()));
                     return ControlFlow::Break(());

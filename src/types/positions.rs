@@ -9,21 +9,9 @@ use crate::encoding::row::{POSITION_END, Place, Position, split_field_row};
 use crate::keyspace::{Direction, Outcome, Stop, Stretch, Txn};
 use std::ops::{ControlFlow, Range};
 
-/// Visits the rows of a collection within a range of positions, in order: position, name, value.
+/// Visits the rows of a collection within a range of positions, in order: position, name, value. What is visited again and again is kept in
+/// memory.
 pub fn walk(
-    txn: &mut Txn<'_>,
-    family: Family,
-    place: Place,
-    positions: Range<u64>,
-    visit: impl FnMut(Position, &[u8], &[u8]) -> ControlFlow<()>,
-) -> Outcome {
-    // Who goes through a part of it goes on to the next.
-    let is_whole = positions == (0..POSITION_END);
-    walk_rows(txn, family, place, positions, is_whole, visit)
-}
-
-/// The same for a part that will be visited again: its rows are kept in memory.
-pub fn walk_again(
     txn: &mut Txn<'_>,
     family: Family,
     place: Place,
@@ -75,7 +63,9 @@ pub fn page(
 ) -> Outcome<u64> {
     txn.expect_work(rows.min(count))?;
     let (mut left, mut last, mut next) = (rows, None, 0);
-    walk(txn, family, place, cursor.min(POSITION_END)..POSITION_END, |position, name, value| {
+    // Who has begun goes on to the next page, and is not seen here again.
+    let (positions, is_kept) = (cursor.min(POSITION_END)..POSITION_END, cursor == 0);
+    walk_rows(txn, family, place, positions, is_kept, |position, name, value| {
         if left == 0 && last != Some(position) {
             next = position.0;
             return ControlFlow::Break(());
