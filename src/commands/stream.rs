@@ -491,7 +491,7 @@ fn xsetid(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
             );
         }
     }
-    stream.set_ids(id, entries_added, deleted_id_max);
+    stream.set_ids(&mut call.txn, &key, id, entries_added, deleted_id_max)?;
     stream.save(&mut call.txn, &key)?;
     call.txn.note(Events::STREAM, "xsetid", &key);
     reply.ok();

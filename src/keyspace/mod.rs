@@ -77,6 +77,9 @@ use tokio::sync::Notify;
 /// Cheap steps (elements, rows) a worker may take for one command; beyond, the command is Heavy. About a millisecond.
 pub const WORKER_STEPS_MAX: u64 = 5_000;
 
+/// And for all the commands of a transaction together. Some are counted twice: announced, and taken.
+const RUN_STEPS_MAX: u64 = 4 * WORKER_STEPS_MAX;
+
 /// Versions leased at a time. 64 bits have room for four billion leases.
 const VERSION_LEASE: u64 = 1 << 32;
 

@@ -227,6 +227,7 @@ impl Txn<'_> {
         if self.scratch.overlay.is_empty() || self.mode == Mode::Heavy {
             return Ok(own);
         }
+        self.count_steps(self.scratch.overlay.len() as u64)?;
         let prefix = place.prefix();
         let index = self.keyspace.hot.ranks().peek(&name_of(family, &prefix));
         for change in self.scratch.overlay.changes() {

@@ -89,6 +89,10 @@ impl Txn<'_> {
         direction: Direction,
         mut visit: impl FnMut(&[u8], &[u8]) -> Flow,
     ) -> Outcome {
+        let mut visit = |row: &[u8], value: &[u8]| {
+            self.count_steps(1)?;
+            visit(row, value)
+        };
         let place = stretch.lower.get(..PLACE_LEN).filter(|place| kept && self.keeps_stretches(place));
         let Some(place) = place else {
             return self.view_of(stretch.lower).scan(family, stretch.lower, stretch.upper, direction, visit);

@@ -29,6 +29,7 @@ use crate::encoding::row::{HEAD_PREFIX_LEN, Namespace, Place, Position, RowKey, 
 use crate::hot::{Lookup, RowValue, Source};
 use crate::store::{Direction, ReadError, View};
 use arc_swap::Guard;
+use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -220,6 +221,8 @@ pub struct Txn<'k> {
     counting: bool,
     /// The events that are told.
     pub(super) events: Events,
+    /// Steps announced and taken, where a worker runs it.
+    steps: Cell<u64>,
 }
 
 impl<'k> Txn<'k> {
@@ -248,6 +251,7 @@ impl<'k> Txn<'k> {
             quiet: false,
             counting: false,
             events: keyspace.telling().wanted(),
+            steps: Cell::new(0),
         }
     }
 
@@ -349,15 +353,28 @@ impl<'k> Txn<'k> {
 
     /// How many cheap steps (elements, rows) this run may do at once: some thousands where a worker runs it.
     pub fn steps_max(&self) -> u64 {
-        // A dry run is for a worker's run, which would go no further, and may be on the worker itself.
-        let on_worker = matches!(self.mode, Mode::Worker | Mode::Dry);
-        let bounded = on_worker || self.scratch.indexing.is_building();
+        let bounded = self.is_on_worker() || self.scratch.indexing.is_building();
         if bounded { super::WORKER_STEPS_MAX } else { u64::MAX }
     }
 
-    /// Refuses to go on when it would have to do this much work at once.
+    /// Refuses to go on when it would have to do this much work at once, or its transaction has done too much.
     pub fn expect_work(&self, steps: u64) -> Outcome {
-        if steps > self.steps_max() { Err(Stop::Heavy) } else { Ok(()) }
+        if steps > self.steps_max() { Err(Stop::Heavy) } else { self.count_steps(steps) }
+    }
+
+    /// Steps are taken. Refuses to go on when they are too many, those of the transaction's other commands included.
+    pub(super) fn count_steps(&self, steps: u64) -> Outcome {
+        if !self.is_on_worker() {
+            return Ok(());
+        }
+        let taken = self.steps.get().saturating_add(steps);
+        self.steps.set(taken);
+        if taken > super::RUN_STEPS_MAX { Err(Stop::Heavy) } else { Ok(()) }
+    }
+
+    /// A dry run is for a worker's run, which would go no further, and may be on the worker itself.
+    fn is_on_worker(&self) -> bool {
+        matches!(self.mode, Mode::Worker | Mode::Dry)
     }
 
     /// A logical database as this run sees it.
@@ -503,6 +520,7 @@ impl<'k> Txn<'k> {
         if self.scratch.overlay.is_empty() {
             return self.scan_stored(family, stretch, kept, direction, visit);
         }
+        self.count_steps(self.scratch.overlay.len() as u64)?;
         let mut own = self.scratch.overlay.range(family, lower, upper);
         if direction == Direction::Up {
             own.reverse();

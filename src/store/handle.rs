@@ -16,6 +16,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Levels of a column family.
 pub const LEVELS: usize = 7;
 
+/// So many removed rows one after the other a scan of the memory tier goes past, some milliseconds at most: what has been removed is
+/// there until it is compacted.
+const REMOVED_ROWS_MAX: u64 = 2_000;
+
 /// One open database.
 pub struct Db {
     /// Borrowed from `db`, which never opens or drops a family after this, and dropped before it (fields drop in order).
@@ -355,7 +359,7 @@ impl View<'_> {
     }
 
     /// Visits the rows from `lower` (included) to `upper` (excluded) until the visitor breaks. A scan that would touch the disk
-    /// on the memory tier ends with `Cold`, rows already visited or not.
+    /// on the memory tier, or go past thousands of removed rows there, ends with `Cold`, rows already visited or not.
     pub fn scan<E: From<ReadError>>(
         &self,
         family: Family,
@@ -371,6 +375,9 @@ impl View<'_> {
         options.set_iterate_upper_bound(upper);
         options.set_iterate_lower_bound(lower);
         options.set_background_purge_on_iterator_cleanup(true);
+        if self.tier == Tier::Memory {
+            options.set_max_skippable_internal_keys(REMOVED_ROWS_MAX);
+        }
         let mut rows = self.db.db.raw_iterator_cf_opt(self.db.family(family), options);
         match direction {
             Direction::Up => rows.seek_to_first(),

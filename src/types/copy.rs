@@ -7,8 +7,9 @@
 //! pool.
 
 use super::pages::{PAGE_ROWS, Pages};
+use crate::encoding::Family;
 use crate::encoding::head::{Body, DataType, Spread};
-use crate::encoding::row::{PLACE_LEN, RowKey};
+use crate::encoding::row::{PLACE_LEN, Place, RowKey};
 use crate::keyspace::{Key, NewHead, Outcome, Txn};
 
 /// Bytes of a big string that count as one step of work.
@@ -23,27 +24,34 @@ pub fn copy(txn: &mut Txn<'_>, from: &Key, to: &Key, replace: bool) -> Outcome<b
     txn.note_replaced(to)?;
     let body = match stored.body() {
         Body::Whole(bytes) => Body::Whole(bytes),
-        Body::Spread(spread) => Body::Spread(copy_rows(txn, to, stored.data_type(), spread)?),
+        Body::Spread(spread) => {
+            let data_type = stored.data_type();
+            let step_bytes = if data_type == DataType::String { STRING_STEP_BYTES } else { 1 };
+            let steps = spread.count / step_bytes;
+            let place = copy_rows(txn, to, data_type, data_type.families(), spread.place, steps)?;
+            Body::Spread(Spread { place, ..spread })
+        }
     };
     let head = NewHead::new(stored.data_type(), body).noted(stored.note());
     txn.save(to, head.expiring(stored.expires_at_ms()))?;
     Ok(true)
 }
 
-/// Writes a collection's rows under a new place, which the head returned points at.
-fn copy_rows<'s>(
+/// Writes the rows of these families that lie under a place, about `steps` of each, under a new one, which is returned.
+pub(super) fn copy_rows(
     txn: &mut Txn<'_>,
     to: &Key,
     data_type: DataType,
-    spread: Spread<'s>,
-) -> Outcome<Spread<'s>> {
-    let steps = if data_type == DataType::String { spread.count / STRING_STEP_BYTES } else { spread.count };
+    families: &[Family],
+    from: Place,
+    steps: u64,
+) -> Outcome<Place> {
     txn.expect_work(steps)?;
-    let mut build = txn.begin_build(to, data_type, steps.saturating_mul(data_type.families().len() as u64));
+    let mut build = txn.begin_build(to, data_type, steps.saturating_mul(families.len() as u64));
     let place = build.place();
     let mut row = RowKey::from_slice(&place.prefix());
-    for &family in data_type.families() {
-        let mut pages = Pages::new(family, spread.place, PAGE_ROWS);
+    for &family in families {
+        let mut pages = Pages::new(family, from, PAGE_ROWS);
         while let Some((element, value)) = pages.peek(txn)? {
             row.truncate(PLACE_LEN);
             row.extend_from_slice(element);
@@ -52,5 +60,5 @@ fn copy_rows<'s>(
         }
     }
     txn.end_build(build)?;
-    Ok(Spread { place, ..spread })
+    Ok(place)
 }

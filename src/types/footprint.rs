@@ -13,6 +13,7 @@
 //! Locks: the caller's key is locked by its command, or the answer is an estimate in that respect, too.
 
 use super::list::{self, End};
+use super::stream::{self, groups};
 use super::string;
 use crate::encoding::Family;
 use crate::encoding::head::{Body, DataType, Spread};
@@ -51,14 +52,14 @@ pub fn footprint(txn: &mut Txn<'_>, key: &Key, stored: &Stored, samples: u64) ->
         Body::Whole(_) => 0,
         Body::Spread(spread) => {
             let sampled = if samples == 0 { spread.count } else { samples.min(spread.count) };
-            elements(txn, stored, spread, sampled)?
+            elements(txn, key, stored, spread, sampled)?
         }
     };
     Ok(Footprint { key_bytes: row_key + hint, value_bytes: stored.len() as u64 + elements })
 }
 
 /// Bytes of all element rows, from the first `sampled` of them.
-fn elements(txn: &mut Txn<'_>, stored: &Stored, spread: Spread<'_>, sampled: u64) -> Outcome<u64> {
+fn elements(txn: &mut Txn<'_>, key: &Key, stored: &Stored, spread: Spread<'_>, sampled: u64) -> Outcome<u64> {
     let position_row = PLACE_LEN as u64 + POSITION_BYTES + ROW_BYTES;
     match stored.data_type() {
         DataType::String => Ok(spread.count + string::chunks_of(spread.count) * position_row),
@@ -70,6 +71,13 @@ fn elements(txn: &mut Txn<'_>, stored: &Stored, spread: Spread<'_>, sampled: u64
             Ok(scaled(bytes, sampled, spread.count))
         }
         DataType::Zset => Ok(2 * rows(txn, Family::Member, spread.place, sampled, spread.count)?),
+        DataType::Stream => {
+            let entries = rows(txn, Family::Stream, spread.place, sampled, spread.count)?;
+            let Some(stream) = stream::load(txn, key)? else { return Ok(entries) };
+            let count = groups::row_count(txn, &stream)?;
+            let sampled = if sampled == spread.count { count } else { sampled };
+            Ok(entries + rows(txn, Family::Group, spread.place, sampled, count)?)
+        }
         other => other
             .families()
             .iter()
@@ -77,7 +85,7 @@ fn elements(txn: &mut Txn<'_>, stored: &Stored, spread: Spread<'_>, sampled: u64
     }
 }
 
-/// Bytes of a family's rows under a place.
+/// Bytes of a family's `count` rows under a place, from the first `sampled` of them.
 fn rows(txn: &mut Txn<'_>, family: Family, place: Place, sampled: u64, count: u64) -> Outcome<u64> {
     txn.expect_work(sampled)?;
     let (mut seen, mut bytes) = (0, 0);
@@ -98,6 +106,7 @@ fn scaled(bytes: u64, seen: u64, count: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encoding::stream::Id;
     use crate::keyspace::testbed::Testbed;
     use crate::types::hash;
 
@@ -143,6 +152,33 @@ mod tests {
         let (sampled, whole) = both(&bed, b"l");
         assert_eq!(sampled, whole);
         assert_eq!(whole.value_bytes, 2 + 22 + 25 + 300 * (14 + 8 + 7 + 8));
+    }
+
+    #[test]
+    fn the_rows_of_a_streams_groups_are_counted_apart_from_its_entries() {
+        let bed = Testbed::open();
+        let key = |txn: &mut Txn<'_>| txn.key(0, b"s");
+        bed.run(|txn| {
+            let key = key(txn);
+            let mut stream = stream::Stream::new(txn, &key);
+            let words = [&b"f"[..], b"v"];
+            for seq in 1..=1_000 {
+                stream.add(txn, &key, Id { ms: 1, seq }, words.iter().copied())?;
+            }
+            stream.save(txn, &key)
+        });
+        let before = both(&bed, b"s");
+        bed.run(|txn| {
+            let key = key(txn);
+            let mut stream = stream::load(txn, &key)?.unwrap();
+            assert!(groups::create(txn, &key, &mut stream, b"g", Id::MIN, None)?);
+            stream.save(txn, &key)
+        });
+        let after = both(&bed, b"s");
+        for (before, after) in [(before.0, after.0), (before.1, after.1)] {
+            let group = after.value_bytes - before.value_bytes;
+            assert!((1..200).contains(&group), "{group} bytes for a group");
+        }
     }
 
     #[test]

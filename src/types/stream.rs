@@ -18,6 +18,7 @@ mod trim;
 pub use crate::encoding::stream::{Entry, Id};
 pub use trim::{Threshold, Trim, trim};
 
+use super::copy::copy_rows;
 use crate::encoding::Family;
 use crate::encoding::head::{Body, DataType, Spread};
 use crate::encoding::row::Place;
@@ -206,10 +207,26 @@ impl Stream {
     }
 
     /// XSETID: what is given replaces what the head says. The caller has checked it, and saves the head.
-    pub fn set_ids(&mut self, last_id: Id, entries_added: Option<u64>, deleted_id_max: Option<Id>) {
+    ///
+    /// Ids that have been used can come again then, so an emptied stream begins anew: rows of its trimmed entries may still be found
+    /// under its place.
+    pub fn set_ids(
+        &mut self,
+        txn: &mut Txn<'_>,
+        key: &Key,
+        last_id: Id,
+        entries_added: Option<u64>,
+        deleted_id_max: Option<Id>,
+    ) -> Outcome {
+        if last_id < self.extra.last_id {
+            let rows = groups::row_count(txn, self)?;
+            self.place = copy_rows(txn, key, DataType::Stream, &[Family::Group], self.place, rows)?;
+            self.extra.first_id = Id::MIN;
+        }
         self.extra.last_id = last_id;
         self.extra.entries_added = entries_added.unwrap_or(self.extra.entries_added);
         self.extra.deleted_id_max = deleted_id_max.unwrap_or(self.extra.deleted_id_max);
+        Ok(())
     }
 }
 

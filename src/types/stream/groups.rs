@@ -81,6 +81,14 @@ pub fn all(txn: &mut Txn<'_>, stream: &Stream) -> Outcome<Vec<Group>> {
     Ok(groups)
 }
 
+/// How many rows the groups of a stream have: each its own, one for each consumer, two for each entry that is pending.
+pub fn row_count(txn: &mut Txn<'_>, stream: &Stream) -> Outcome<u64> {
+    let rows = |group: Group| {
+        (1 + u64::from(group.row.consumers)).saturating_add(group.row.pending.saturating_mul(2))
+    };
+    Ok(all(txn, stream)?.into_iter().map(rows).fold(0, u64::saturating_add))
+}
+
 /// All consumers of a group, in the order of their names.
 pub fn consumers(txn: &mut Txn<'_>, stream: &Stream, group: &Group) -> Outcome<Vec<Consumer>> {
     let mut consumers = Vec::new();

@@ -10,7 +10,9 @@ use super::{Pair, len, read_packed, score};
 use crate::encoding::Family;
 use crate::encoding::head::Body;
 use crate::encoding::row::{PLACE_LEN, RowKey};
-use crate::encoding::score::{order_of, read_score_row, row_at_order, score_of, score_row, split_element};
+use crate::encoding::score::{
+    SCORE_LEN, order_of, read_score_row, row_at_order, score_of, score_row, split_element,
+};
 use crate::keyspace::{Direction, Outcome, Stop, Stored, Stretch, Txn};
 use std::ops::{ControlFlow, Range};
 
@@ -245,10 +247,8 @@ pub(super) fn rows_span(
         }
         Selection::Names(range) if range.is_empty() => return Ok(None),
         Selection::Names(range) => {
-            let order =
-                |row: &[u8]| Ok::<_, Stop>(split_element(row.get(PLACE_LEN..).unwrap_or_default())?.0);
-            let (lowest, highest) = (order(&first)?, order(&end)?);
-            if lowest == highest {
+            let (lowest, _) = split_element(first.get(PLACE_LEN..).unwrap_or_default())?;
+            if lowest == highest_order_before(&end) {
                 names_span(rows, score_of(lowest), range)
             } else {
                 match mixed_names_span(txn, rows, range, reversed)? {
@@ -260,6 +260,16 @@ pub(super) fn rows_span(
     };
     let span = Span { lower: span.lower.max(first), upper: span.upper.min(end) };
     Ok((!span.is_empty()).then_some(span))
+}
+
+/// The highest order that a row before `end` may have. That may be shorter than an order: the rows that begin with it, and those of
+/// the order that it is, lie behind it.
+fn highest_order_before(end: &[u8]) -> u64 {
+    let element = end.get(PLACE_LEN..).unwrap_or_default();
+    let mut order = [0; SCORE_LEN];
+    let len = element.len().min(SCORE_LEN);
+    order[..len].copy_from_slice(&element[..len]);
+    u64::from_be_bytes(order).saturating_sub(u64::from(element.len() <= SCORE_LEN))
 }
 
 /// From the first rank, or when reversed to the last: the other end is left to the window.

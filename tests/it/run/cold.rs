@@ -149,3 +149,21 @@ fn a_fill_of_the_hot_tier_never_brings_back_an_old_value() {
     });
     assert!(house.figures().cold_runs() > 0, "nothing was cold");
 }
+
+#[test]
+fn a_scan_past_very_many_removed_rows_is_not_made_by_the_worker() {
+    let house = House::start(&["--workers", "1"]);
+    let mut client = house.client();
+    let names: Vec<_> = (0..20_000).map(|n| format!("key{n}")).collect();
+    for part in names.chunks(1_000) {
+        let mut set = vec!["MSET"];
+        set.extend(part.iter().flat_map(|name| [name.as_str(), "v"]));
+        assert!(client.call(&set).is_ok());
+        let mut delete = vec!["DEL"];
+        delete.extend(part.iter().map(String::as_str));
+        assert_eq!(client.call(&delete), Value::Integer(1_000));
+    }
+    let before = house.figures().cold_runs();
+    assert_eq!(client.run("SCAN 0").items(), [bulk("0"), Value::Array(Vec::new())]);
+    assert!(house.figures().cold_runs() > before, "the worker has gone past all of them");
+}

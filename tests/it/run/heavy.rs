@@ -1,6 +1,6 @@
 //! Long commands on the pool, and commands that need the keyspace for themselves.
 
-use super::{House, RaiseAtEnd, bulk, send_burst};
+use super::{House, RaiseAtEnd, bulk, burst, send_burst};
 use crate::client::Client;
 use crate::value::Value;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -134,4 +134,24 @@ fn whole_database_commands_and_writers_leave_the_counts_right() {
         );
         assert_eq!(house.keyspace().databases()[database as usize].expiring(), 0);
     }
+}
+
+#[test]
+fn a_transaction_of_many_commands_that_are_long_together_leaves_its_worker() {
+    let house = House::start(&["--workers", "1"]);
+    let mut client = house.client();
+    let mut words = vec!["RPUSH", "l"];
+    words.resize(4_000, "element");
+    client.call(&words).integer();
+    let exec = |client: &mut Client, commands: usize| {
+        let before = house.figures().heavy_runs();
+        let mut lines = vec!["MULTI"];
+        lines.resize(1 + commands, "LPOS l absent");
+        lines.push("EXEC");
+        let replies = burst(client, &lines);
+        assert_eq!(replies[commands + 1].items(), vec![Value::NullBulk; commands]);
+        house.figures().heavy_runs() - before
+    };
+    assert_eq!(exec(&mut client, 2), 0);
+    assert_eq!(exec(&mut client, 100), 1);
 }
