@@ -74,6 +74,7 @@ impl Config {
             named.push((index, name, text));
         }
         let mut checked = Checked::default();
+        let mut part = None;
         for (index, name, text) in named {
             let value = self.read(&checked, index, text).map_err(|reason| failure(name, &reason))?;
             if let Some(reason) = self.too_many_clients(index, &value) {
@@ -87,9 +88,11 @@ impl Config {
             }
             checked.changes.push((index, value));
             if PARTS.contains(&index) {
-                check_together(|part| self.value_with(&checked, part))
-                    .map_err(|reason| failure(name, reason))?;
+                part = Some(name);
             }
+        }
+        if let Some(name) = part {
+            check_together(|part| self.value_with(&checked, part)).map_err(|reason| failure(name, reason))?;
         }
         Ok(checked)
     }

@@ -33,7 +33,7 @@ pub fn prepare<'n>(node: &'n Node, session: &Session, args: Args<'_>) -> Prepare
     if spec.flags.has(Flag::Protected) && !may_run_protected(node, session) {
         return refusal(entry, DEBUG_REFUSED);
     }
-    if !session.authenticated && !spec.flags.has(Flag::NoAuth) {
+    if !may_speak(node, session) && !spec.flags.has(Flag::NoAuth) {
         return refusal(entry, "NOAUTH Authentication required.");
     }
     if session.only_listens() && !LISTENERS_COMMANDS.contains(&entry.name) {
@@ -92,6 +92,11 @@ fn may_run_protected(node: &Node, session: &Session) -> bool {
 /// What a write is answered while the log cannot be written, in Redis' words.
 pub fn misconf_text(reason: &str) -> String {
     format!("MISCONF Errors writing to the AOF file: {reason}")
+}
+
+/// It has given the password, or there is none any more.
+pub fn may_speak(node: &Node, session: &Session) -> bool {
+    session.authenticated || node.config.requirepass().is_empty()
 }
 
 fn refusal<'n>(entry: &'n Entry, text: &str) -> Prepared<'n> {

@@ -234,6 +234,11 @@ impl Outbox {
         self.queued_bytes.load(Ordering::Relaxed) + self.taken_bytes.load(Ordering::Relaxed)
     }
 
+    /// Bytes of the messages that wait to be taken.
+    pub fn queued_bytes(&self) -> usize {
+        self.queued_bytes.load(Ordering::Relaxed)
+    }
+
     /// Messages that wait.
     pub fn len(&self) -> usize {
         if self.is_waiting() { self.inner.lock().queue.len() } else { 0 }

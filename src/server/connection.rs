@@ -13,7 +13,7 @@ use super::worker::Desk;
 use super::{Local, Shared};
 use crate::base::random::Rng;
 use crate::dispatch::group::{Settled, Ticket};
-use crate::dispatch::prepare::{Prepared, misconf_text, prepare};
+use crate::dispatch::prepare::{Prepared, may_speak, misconf_text, prepare};
 use crate::dispatch::run::{self, Bench, Pause, Ran, Request, Runner};
 use crate::dispatch::table::Entry;
 use crate::keyspace::RunIdentity;
@@ -21,17 +21,21 @@ use crate::pubsub::Receipt;
 use crate::resp::{Decoded, Decoder, Limits, OwnedArgs, Reply};
 use crate::session::{ClientKind, Effect, Queued, ReplyMode, Session};
 use bytes::{Buf, BytesMut};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 /// Read at a time, at least.
 const READ_BYTES: usize = 16 << 10;
+/// So many bytes of requests are taken from a client that does not read its replies.
+const BESIDE_BYTES_MAX: usize = 64 << 20;
 /// Replies beyond this are flushed in the middle of a burst.
 const FLUSH_BYTES: usize = 1 << 20;
 /// Room of so many bytes is made before it is taken.
@@ -89,6 +93,8 @@ pub(super) struct Connection {
     pub(super) last_command: usize,
     /// The time as of the last command's end, monotonic and unix, microseconds: one look at the clock per command.
     mono_us: u64,
+    /// Since when it has kept its worker, if it has not waited for its client since.
+    turn_began_us: Option<u64>,
     now_us: u64,
 }
 
@@ -148,6 +154,7 @@ impl Connection {
             has_retracted: false,
             last_command: usize::MAX,
             mono_us: 0,
+            turn_began_us: None,
             now_us: 0,
         }
     }
@@ -201,11 +208,12 @@ impl Connection {
     /// Runs every whole request in the buffer.
     async fn burst(&mut self) -> Ended {
         self.look_at_clock();
-        let mut turn_began_us = self.mono_us;
+        let mut turn_began_us = *self.turn_began_us.get_or_insert(self.mono_us);
         while !self.closing {
             if self.mono_us.saturating_sub(turn_began_us) > TURN_US {
                 self.let_others_go_first().await;
                 turn_began_us = self.mono_us;
+                self.turn_began_us = Some(turn_began_us);
             }
             match self.step() {
                 Step::Empty => return Ok(()),
@@ -232,6 +240,7 @@ impl Connection {
             } else if self.output.len() + self.sending.bytes() > FLUSH_BYTES {
                 self.flush().await?;
             }
+            self.note_messages_sent();
         }
         Ok(())
     }
@@ -247,7 +256,7 @@ impl Connection {
             }
             let limits = Limits {
                 bulk_len_max: self.shared.node.config.bulk_len_max(),
-                authenticated: self.session.authenticated,
+                authenticated: may_speak(&self.shared.node, &self.session),
             };
             match self.decoder.decode(&self.input[self.ahead..], &limits) {
                 Ok(Decoded::Incomplete { wanted }) => {
@@ -289,7 +298,9 @@ impl Connection {
                     }
                     if self.session.reply_mode == ReplyMode::On {
                         let text = [b"ERR ", &*error.text()].concat();
+                        let start = self.output.len();
                         Reply::new(&mut self.output, self.session.proto).error_bytes(&text);
+                        self.note_error(start);
                         self.replies += 1;
                     }
                     self.closing = true;
@@ -623,13 +634,19 @@ impl Connection {
         // Who listens is silent for good reason.
         let listens = client.kind() == ClientKind::PubSub || client.monitors.load(Ordering::Relaxed);
         let patience = if listens { Duration::MAX } else { patience };
+        let has_waited = Cell::new(false);
         let read = tokio::select! {
             biased;
-            read = self.read_some() => read?,
-            () = client.ended() => return Ok(false),
-            () = filled(&client) => return Ok(true),
-            () = pause_for(patience) => return Ok(false),
+            read = self.read_some() => Some(read?),
+            () = client.ended() => Some(0),
+            () = filled(&client) => None,
+            () = pause_for(patience) => Some(0),
+            () = note_wait(&has_waited) => None,
         };
+        if has_waited.get() {
+            self.turn_began_us = None;
+        }
+        let Some(read) = read else { return Ok(true) };
         // What MULTI has queued counts too: it has not been run yet.
         let queued_bytes = self.session.multi.as_ref().map_or(0, |multi| multi.bytes);
         if self.input.len() + queued_bytes > self.shared.node.config.query_buffer_bytes_max() {
@@ -643,11 +660,30 @@ impl Connection {
     /// Reads what has come, and counts it; 0 when the client has closed its side.
     pub(super) async fn read_some(&mut self) -> io::Result<usize> {
         let read = self.stream.read_buf(&mut self.input).await?;
+        self.note_received(read);
+        Ok(read)
+    }
+
+    /// Takes what has come while replies go out: a client may send all its requests before it reads. False when nothing more will
+    /// come, or this is enough.
+    pub(super) fn read_beside(&mut self) -> io::Result<bool> {
+        self.input.reserve(READ_BYTES);
+        match self.stream.try_read_buf(&mut self.input) {
+            Ok(0) => return Ok(false),
+            Ok(read) => self.note_received(read),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+            Err(error) => return Err(error),
+        }
+        let client = &self.session.client;
+        client.query_bytes.store(self.input.capacity(), Ordering::Relaxed);
+        Ok(self.input.len() < BESIDE_BYTES_MAX.min(self.shared.node.config.query_buffer_bytes_max()))
+    }
+
+    fn note_received(&self, read: usize) {
         let (node, client) = (&self.shared.node, &self.session.client);
         client.active_ms.store(node.clock.now_ms(), Ordering::Relaxed);
         client.received_bytes.fetch_add(read as u64, Ordering::Relaxed);
         node.traffic.received_bytes.fetch_add(read as u64, Ordering::Relaxed);
-        Ok(read)
     }
 }
 
@@ -666,6 +702,15 @@ pub(super) fn end(shared: &Shared, session: &mut Session) {
 fn is_http(word: &[u8]) -> bool {
     matches!(word.first(), Some(b'P' | b'p' | b'H' | b'h'))
         && (word.eq_ignore_ascii_case(b"post") || word.eq_ignore_ascii_case(b"host:"))
+}
+
+/// Notes that it was asked, and is never ready: behind others, that they have to be waited for.
+async fn note_wait(has_waited: &Cell<bool>) {
+    poll_fn(|_| {
+        has_waited.set(true);
+        Poll::Pending
+    })
+    .await
 }
 
 /// Sleeps; for ever if so asked, without a timer.

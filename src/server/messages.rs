@@ -101,6 +101,16 @@ impl Connection {
         }
     }
 
+    /// Within a burst: once nothing is left in the output, the messages that were in it have been sent.
+    pub(super) fn note_messages_sent(&self) {
+        if self.output.is_empty()
+            && self.sending.is_over()
+            && let Some(outbox) = self.session.client.outbox()
+        {
+            outbox.sent();
+        }
+    }
+
     fn waiting_outbox(&self) -> Option<Arc<Outbox>> {
         let outbox = self.session.client.outbox()?;
         (outbox.is_waiting() && !self.closing).then(|| Arc::clone(outbox))

@@ -203,7 +203,7 @@ impl Connection {
             self.sending.left.extend_from_slice(output);
             return Ok(());
         }
-        let mut sent = 0;
+        let (mut sent, mut hears) = (0, true);
         while sent < output.len() {
             if sent > 0 {
                 // A reader as fast as this would keep the worker for as long as there is something to send.
@@ -216,7 +216,8 @@ impl Connection {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let left = output.len() - sent;
                     client.output_bytes.store(left, Ordering::Relaxed);
-                    let waiting = client.outbox().map_or(0, |outbox| outbox.bytes() as u64);
+                    // What was taken out of it is in the output.
+                    let waiting = client.outbox().map_or(0, |outbox| outbox.queued_bytes() as u64);
                     let counted = left.saturating_sub(FREE_OUTPUT_BYTES) as u64 + waiting;
                     let patience = self.sending.patience(&limit, counted);
                     // Who subscribes or waits is silent for good reason.
@@ -234,6 +235,10 @@ impl Connection {
                             break;
                         }
                         ready = self.stream.writable() => ready?,
+                        ready = self.stream.readable(), if hears && !waits => {
+                            ready?;
+                            hears = self.read_beside()?;
+                        }
                         () = client.ended() => return Err(io::ErrorKind::ConnectionAborted.into()),
                         // Who has said that nothing more will come is to be fed no more.
                         () = hung_up(&self.stream), if waits => {

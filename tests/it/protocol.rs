@@ -474,11 +474,42 @@ fn what_is_put_aside_for_a_client_that_does_not_read_has_a_bound() {
 }
 
 #[test]
+fn a_client_may_send_all_its_requests_before_it_reads_the_first_reply() {
+    const REQUESTS: usize = 300_000;
+    let server = Server::tuff(&[]);
+    assert!(server.client().call(&["SET", "k", &"x".repeat(1_000)]).is_ok());
+    // More requests, and more replies, than the sockets of both sides hold.
+    let mut stream = raw(&server);
+    stream.write_all(&b"GET k\r\n".repeat(REQUESTS)).unwrap();
+    let reply = format!("$1000\r\n{}\r\n", "x".repeat(1_000));
+    let mut got = vec![0; reply.len()];
+    for _ in 0..REQUESTS {
+        stream.read_exact(&mut got).unwrap();
+        assert_eq!(got, reply.as_bytes());
+    }
+}
+
+#[test]
+fn a_password_taken_back_is_wanted_of_nobody() {
+    let server = Server::tuff(&["--requirepass", "pw"]);
+    let (mut client, mut other) = (server.client(), server.client());
+    assert!(matches!(client.run("GET k"), Value::Error(_)));
+    other.ok("AUTH pw");
+    assert!(other.call(&["CONFIG", "SET", "requirepass", ""]).is_ok());
+    assert_eq!(client.run("GET k"), Value::NullBulk);
+    other.ok("CONFIG SET requirepass new");
+    assert!(matches!(client.run("GET k"), Value::Error(_)));
+    assert_eq!(other.run("GET k"), Value::NullBulk);
+}
+
+#[test]
 fn a_client_that_does_not_read_is_closed_when_its_time_is_up() {
     let server = Server::tuff(&["--timeout", "1"]);
     let mut client = server.client();
     assert!(client.call(&["SET", "big", &"x".repeat(900_000)]).is_ok());
     let mut stuck = server.client();
+    // From here on the server knows it.
+    stuck.run("PING");
     let mut requests = Vec::new();
     (0..100).for_each(|_| encode(&["GET", "big"], &mut requests));
     stuck.send_raw(&requests).unwrap();
