@@ -251,10 +251,11 @@ fn run_in_group(
             let ends_multi = effects.iter().any(|effect| matches!(effect, Effect::EndMulti));
             let acts = |effect: &Effect| effect.acts() && !matches!(effect, Effect::EndMulti);
             let urgent = effects.iter().any(acts) || group.is_urgent(keyspace, &since);
+            // Who leaves an empty group closes it, and what it has seen is forgotten.
+            let sequence = taken.sequence.max(group.seen_sequence());
             let pending = group.leave(keyspace, &taken, &since);
             group.show(&node.monitors, shown);
             let failed = out.get(start) == Some(&b'-');
-            let sequence = taken.sequence.max(group.seen_sequence());
             let overlaps = taken.overlaps;
             Ok(Ran {
                 sequence,
@@ -272,13 +273,14 @@ fn run_in_group(
             let cold = group.scratch.take_cold();
             // An error, too, tells what the keys are.
             let tells = matches!(stop, Stop::Error(_));
+            let sequence = taken.sequence.max(group.seen_sequence());
             group.take_back(keyspace, &taken, &since, tells);
             if tells {
                 group.show(&node.monitors, line_of(node, request));
             }
             let mut ran = stopped(node, request, stop, cold, out, start)?;
             if tells {
-                (ran.sequence, ran.epoch, ran.pending) = (taken.sequence, epoch, taken.overlaps);
+                (ran.sequence, ran.epoch, ran.pending) = (sequence, epoch, taken.overlaps);
             }
             Ok(ran)
         }
