@@ -114,13 +114,7 @@ fn serve(
     server.watch_signals()?;
     tracing::info!("{}", ready_line(server.addresses()));
     service_manager::tell_ready(&config);
-    loop {
-        let mode = server.wait_for_shutdown();
-        match server.prepare_end(mode) {
-            Ok(()) => break,
-            Err(error) => tracing::error!("{error}; not shutting down"),
-        }
-    }
+    server.wait_for_shutdown();
     tracing::info!("shutting down");
     service_manager::tell_stopping(&config);
     server.end()?;

@@ -8,7 +8,7 @@ use crate::base::number::{parse_f64, parse_i64};
 use crate::dispatch::spec::Flag::{Admin, Loading, NoScript, Protected, Stale};
 use crate::dispatch::spec::{Group, family};
 use crate::dispatch::{Call, Command};
-use crate::keyspace::{Error, Mode, Outcome, Stop, fail};
+use crate::keyspace::{Error, Outcome, Stop, fail};
 use crate::resp::{Args, Proto, Reply};
 use crate::session::Effect;
 use crate::types::footprint::footprint;
@@ -50,9 +50,7 @@ fn debug(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
         }
         DebugRequest::Chill => {
             // Flushes to disk and frees much memory: not on a worker.
-            if call.txn.mode() == Mode::Worker {
-                return Err(Stop::Heavy);
-            }
+            call.txn.leave_worker()?;
             chill(call)?;
             reply.ok();
         }

@@ -15,7 +15,7 @@ use crate::dispatch::spec::{Group, family};
 use crate::dispatch::{Call, Command, docs};
 use crate::encoding::Family;
 use crate::keyspace::events::Events;
-use crate::keyspace::{Error, Mode, Outcome, Stop};
+use crate::keyspace::{Error, Outcome};
 use crate::metrics::process::{Allocated, allocator_report, purge};
 use crate::resp::{Args, Reply};
 use crate::types::footprint::footprint;
@@ -108,20 +108,16 @@ fn samples(words: Args<'_>) -> Outcome<u64> {
 }
 
 fn memory_purge(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
-    require_pool(call)?;
+    call.txn.leave_worker()?;
     purge();
     reply.ok();
     Ok(())
 }
 
 fn memory_malloc_stats(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
-    require_pool(call)?;
+    call.txn.leave_worker()?;
     reply.verbatim(b"txt", allocator_report().as_bytes());
     Ok(())
-}
-
-fn require_pool(call: &Call<'_>) -> Outcome {
-    if call.txn.mode() == Mode::Worker { Err(Stop::Heavy) } else { Ok(()) }
 }
 
 /// Where the process' memory is, bytes.

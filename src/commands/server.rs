@@ -7,14 +7,15 @@
 //! it. None of them touches a key or takes a lock.
 
 use crate::base::number::parse_i64;
+use crate::dispatch::node::Node;
 use crate::dispatch::spec::Flag::{
     Admin, AllowBusy, Blocking, Fast, Heavy, Loading, NoAsyncLoading, NoMulti, NoScript, Stale,
 };
 use crate::dispatch::spec::{Category, Group, family};
 use crate::dispatch::{Call, Command};
-use crate::keyspace::{Error, Mode, Outcome, Stop, fail};
+use crate::keyspace::{Error, Outcome, fail};
 use crate::resp::{Args, Reply};
-use crate::session::{Effect, ShutdownMode};
+use crate::session::Effect;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -138,9 +139,7 @@ fn waitaof(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     let mut synced =
         store.with_db(|db| db.latest_sequence()).is_ok_and(|latest| store.synced_sequence() >= latest);
     if locals == 1 && !call.in_exec && !synced {
-        if call.txn.mode() == Mode::Worker {
-            return Err(Stop::Heavy);
-        }
+        call.txn.leave_worker()?;
         synced = store.sync_wal().is_ok();
         if !synced {
             keyspace.signal_failure();
@@ -172,14 +171,16 @@ fn save(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
     if call.node.saves.in_progress.load(Ordering::Acquire) {
         return fail(SAVE_IN_PROGRESS);
     }
-    let Some(checkpoint) = call.node.checkpoint.get() else {
-        return fail("ERR this server makes no checkpoints");
-    };
-    if let Err(reason) = checkpoint(call.node) {
+    if let Err(reason) = make_checkpoint(call.node) {
         return Err(Error::Text(format!("ERR {reason}").into()).into());
     }
     reply.ok();
     Ok(())
+}
+
+fn make_checkpoint(node: &Node) -> Result<(), String> {
+    let checkpoint = node.checkpoint.get().ok_or("this server makes no checkpoints")?;
+    checkpoint(node).map(|_| ())
 }
 
 fn bgsave(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
@@ -213,9 +214,17 @@ fn bgrewriteaof(call: &mut Call<'_>, reply: &mut Reply<'_>) -> Outcome {
 fn shutdown(call: &mut Call<'_>, _reply: &mut Reply<'_>) -> Outcome {
     match shutdown_request(call.args.skip(1))? {
         ShutdownRequest::Abort => fail("ERR No shutdown in progress."),
-        // No reply: the connection ends with the server.
-        ShutdownRequest::End(mode) => {
-            call.effects.push(Effect::Shutdown(mode));
+        ShutdownRequest::End { save, force } => {
+            if save {
+                call.txn.leave_worker()?;
+                let failure = make_checkpoint(call.node).err();
+                if let Some(reason) = failure.filter(|_| !force) {
+                    tracing::error!(reason, "no checkpoint could be made; not shutting down");
+                    return fail("ERR Errors trying to SHUTDOWN. Check logs.");
+                }
+            }
+            // No reply: the connection ends with the server.
+            call.effects.push(Effect::Shutdown);
             Ok(())
         }
     }
@@ -227,7 +236,12 @@ enum ShutdownRequest {
     /// Take a shutdown back. None ever waits here: without replicas there is nothing to wait for.
     Abort,
     /// End the server.
-    End(ShutdownMode),
+    End {
+        /// A checkpoint first.
+        save: bool,
+        /// Even if that fails.
+        force: bool,
+    },
 }
 
 fn shutdown_request(words: Args<'_>) -> Outcome<ShutdownRequest> {
@@ -246,12 +260,13 @@ fn shutdown_request(words: Args<'_>) -> Outcome<ShutdownRequest> {
     if (save && nosave) || (abort && (save || nosave || now || force)) {
         return Err(Error::Syntax.into());
     }
-    Ok(if abort { ShutdownRequest::Abort } else { ShutdownRequest::End(ShutdownMode { force, save }) })
+    Ok(if abort { ShutdownRequest::Abort } else { ShutdownRequest::End { save, force } })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keyspace::Stop;
     use crate::resp::OwnedArgs;
 
     fn parsed<T>(line: &str, parse: impl Fn(Args<'_>) -> Outcome<T>) -> Result<T, String> {
@@ -265,7 +280,7 @@ mod tests {
     #[test]
     fn shutdown_options_in_any_order_and_case() {
         let request = |line| parsed(line, shutdown_request);
-        let end = |force, save| Ok(ShutdownRequest::End(ShutdownMode { force, save }));
+        let end = |force, save| Ok(ShutdownRequest::End { save, force });
         assert_eq!(request(""), end(false, false));
         assert_eq!(request("NOSAVE now Force"), end(true, false));
         assert_eq!(request("now now save"), end(false, true));

@@ -13,9 +13,8 @@ use crate::metrics::vitals::Vitals;
 use crate::pubsub::{Monitors, Outbox, PubSub};
 use crate::resp::Proto;
 use crate::script::Scripts;
-use crate::session::{BROADCASTS, ClientInfo, Clients, ShutdownMode, TRACKS};
+use crate::session::{BROADCASTS, ClientInfo, Clients, TRACKS};
 use crate::tracking::{Aftermath, Options, Tracking};
-use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -75,7 +74,6 @@ pub struct Node {
     pub checkpoint: OnceLock<MakeCheckpoint>,
     /// Where `loglevel` acts; a program that logs in another way leaves it empty.
     pub set_log_level: OnceLock<SetLogLevel>,
-    shutdown: Mutex<Option<ShutdownMode>>,
     shutdown_wanted: Notify,
     /// The Lua scripts it knows.
     pub scripts: Scripts,
@@ -205,7 +203,6 @@ impl Node {
             checkpoint: OnceLock::new(),
             set_log_level: OnceLock::new(),
             clock,
-            shutdown: Mutex::new(None),
             shutdown_wanted: Notify::new(),
             scripts: Scripts::new(),
             running_scripts: RunningScripts::default(),
@@ -236,19 +233,13 @@ impl Node {
     }
 
     /// Asks the server to end.
-    pub fn request_shutdown(&self, mode: ShutdownMode) {
-        *self.shutdown.lock() = Some(mode);
+    pub fn request_shutdown(&self) {
         self.shutdown_wanted.notify_one();
     }
 
     /// Waits until somebody asks the server to end.
-    pub async fn shutdown_requested(&self) -> ShutdownMode {
-        loop {
-            if let Some(mode) = self.shutdown.lock().take() {
-                return mode;
-            }
-            self.shutdown_wanted.notified().await;
-        }
+    pub async fn shutdown_requested(&self) {
+        self.shutdown_wanted.notified().await;
     }
 }
 

@@ -327,6 +327,11 @@ impl<'k> Txn<'k> {
         self.mode
     }
 
+    /// What comes waits for the disk, or takes long otherwise: it runs on the pool. Call before anything else.
+    pub fn leave_worker(&self) -> Outcome {
+        if self.mode == Mode::Worker { Err(Stop::Heavy) } else { Ok(()) }
+    }
+
     /// Reads count as no use in the hot tier (CLIENT NO-TOUCH, OBJECT).
     pub fn set_quiet(&mut self, quiet: bool) {
         self.quiet = quiet;

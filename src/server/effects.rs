@@ -105,7 +105,7 @@ pub(super) fn apply(connection: &mut Connection, effect: Effect) {
             node.traffic.reset();
             node.vitals.reset();
         }
-        Effect::Shutdown(mode) => node.request_shutdown(mode),
+        Effect::Shutdown => node.request_shutdown(),
         Effect::Checkpoint => save::start(&shared),
         Effect::CutLog => save::start_cut(&shared),
         Effect::Subscriptions(changes) => connection.change_subscriptions(changes),

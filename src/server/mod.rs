@@ -38,7 +38,6 @@ use crate::dispatch::node::Node;
 use crate::dispatch::table::Table;
 use crate::hot::HotTier;
 use crate::keyspace::Keyspace;
-use crate::session::ShutdownMode;
 use crate::store::{Store, StoreOptions};
 use metronome::Metronome;
 use placement::Placement;
@@ -181,8 +180,8 @@ impl Server {
     }
 
     /// Waits until SHUTDOWN asks it to end.
-    pub fn wait_for_shutdown(&self) -> ShutdownMode {
-        self.runtime.block_on(self.shared.node.shutdown_requested())
+    pub fn wait_for_shutdown(&self) {
+        self.runtime.block_on(self.shared.node.shutdown_requested());
     }
 
     /// SIGTERM and SIGINT end the server as SHUTDOWN does.
@@ -194,7 +193,7 @@ impl Server {
             let node = Arc::clone(&self.shared.node);
             tokio::spawn(async move {
                 while signal.recv().await.is_some() {
-                    node.request_shutdown(ShutdownMode::default());
+                    node.request_shutdown();
                 }
             });
         }
@@ -204,24 +203,14 @@ impl Server {
         Ok(())
     }
 
-    /// What must succeed before the server may end: a checkpoint if one is wanted. With FORCE a failure does not keep the server from
-    /// ending. That the log cannot be brought onto stable storage never does, as in Redis: the system has all that was acknowledged.
-    pub fn prepare_end(&self, mode: ShutdownMode) -> Result<(), StartError> {
-        let saved = match mode.save {
-            true => save::checkpoint(&self.shared.node).map(|_| ()),
-            false => Ok(()),
-        };
+    /// Ends the server: no new connections, replies sent, log synced, database closed.
+    ///
+    /// That the log cannot be brought onto stable storage does not keep it from ending, as in Redis: the system has all that was
+    /// acknowledged.
+    pub fn end(mut self) -> Result<(), StartError> {
         if let Err(error) = self.shared.node.keyspace.store().sync_wal() {
             tracing::warn!(%error, "ending though the log cannot be brought onto stable storage");
         }
-        match saved {
-            Err(reason) if !mode.force => Err(StartError::new("saving before the shutdown", reason)),
-            _ => Ok(()),
-        }
-    }
-
-    /// Ends the server: no new connections, replies sent, log synced, database closed.
-    pub fn end(mut self) -> Result<(), StartError> {
         self.shared.ending.store(true, Ordering::Release);
         for acceptor in self.acceptors.drain(..) {
             acceptor.abort();

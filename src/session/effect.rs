@@ -20,15 +20,6 @@ pub enum ReplyMode {
     SkipThis,
 }
 
-/// How SHUTDOWN was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ShutdownMode {
-    /// FORCE: go even if the log cannot be synced.
-    pub force: bool,
-    /// A checkpoint first (SAVE).
-    pub save: bool,
-}
-
 /// One subscription begun or ended.
 #[derive(Debug, Clone)]
 pub struct SubscriptionChange {
@@ -126,7 +117,7 @@ pub enum Effect {
     /// CONFIG RESETSTAT.
     ResetStatistics,
     /// SHUTDOWN.
-    Shutdown(ShutdownMode),
+    Shutdown,
     /// BGSAVE: make a checkpoint on the pool.
     Checkpoint,
     /// BGREWRITEAOF: cut the log on the pool.

@@ -7,7 +7,7 @@ mod clients;
 mod effect;
 
 pub use clients::{BROADCASTS, ClientInfo, ClientKind, Clients, KillFilter, TRACKS};
-pub use effect::{Effect, ReplyMode, ShutdownMode, SubscriptionChange};
+pub use effect::{Effect, ReplyMode, SubscriptionChange};
 
 use crate::encoding::row::RowKey;
 use crate::resp::{OwnedArgs, Proto};
