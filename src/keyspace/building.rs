@@ -244,6 +244,33 @@ mod tests {
     }
 
     #[test]
+    fn a_reopen_in_the_middle_takes_nothing_that_is_being_built_for_dead() {
+        let bed = open();
+        give_up(&bed, Mode::Heavy, |txn| {
+            build(txn, b"k").unwrap();
+            bed.keyspace.rebuild(&bed.keyspace.gate().close()).unwrap();
+            assert!(bed.keyspace.store().dead().is_empty());
+        });
+    }
+
+    #[test]
+    fn what_is_queued_as_dead_is_known_to_be_after_a_start() {
+        let bed = open();
+        bed.run(|txn| build(txn, b"k"));
+        bed.run(|txn| {
+            let key = txn.key(0, b"k");
+            txn.delete(&key)
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let crashed = folder.path().join("crashed");
+        bed.keyspace.store().checkpoint(&crashed).unwrap();
+        let after = Testbed::open_at(&crashed);
+        assert_eq!([&bed, &after].map(|bed| bed.keyspace.store().dead().len()), [1, 1]);
+        after.keyspace.gc_round().unwrap();
+        assert!(after.keyspace.store().dead().is_empty());
+    }
+
+    #[test]
     fn a_crash_in_the_middle_leaves_nothing_but_garbage_that_is_removed() {
         let bed = open();
         bed.run(|txn| build(txn, b"old"));

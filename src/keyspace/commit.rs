@@ -414,6 +414,43 @@ mod tests {
     use crate::keyspace::NewHead;
     use crate::keyspace::testbed::Testbed;
 
+    /// The numbers of a stream's rows on disk.
+    fn numbers_on_disk(bed: &Testbed, place: Place) -> Vec<i64> {
+        let is_there = |number: &i64| {
+            let row = place.index_row(*number);
+            let found = bed.keyspace.store().with_db(|db| db.newest(Tier::Disk).get(Family::Stream, &row));
+            found.unwrap().unwrap().is_some()
+        };
+        (0..10).filter(is_there).collect()
+    }
+
+    #[test]
+    fn a_cut_takes_what_was_written_before_it_and_one_that_is_taken_back_takes_nothing() {
+        let bed = Testbed::open();
+        let (key, place) = bed.run(|txn| {
+            let key = txn.key(0, b"k");
+            let place = txn.new_place(&key);
+            txn.put_element(&key, Family::Stream, &place.index_row(1), b"v")?;
+            let body = Body::Spread(crate::encoding::head::Spread { place, count: 1, extra: b"" });
+            txn.save(&key, NewHead::new(DataType::Stream, body))?;
+            Ok((key, place))
+        });
+        let (lower, upper) = (place.index_row(0), place.index_row(9));
+        bed.run(|txn| {
+            let before = txn.savepoint();
+            txn.cut_elements(&key, Family::Stream, &lower, &upper)?;
+            txn.rewind_failed(&before);
+            txn.put_element(&key, Family::Stream, &place.index_row(2), b"v")
+        });
+        assert_eq!(numbers_on_disk(&bed, place), [1, 2]);
+        bed.run(|txn| {
+            txn.put_element(&key, Family::Stream, &place.index_row(3), b"v")?;
+            txn.cut_elements(&key, Family::Stream, &lower, &upper)?;
+            txn.put_element(&key, Family::Stream, &place.index_row(4), b"v")
+        });
+        assert_eq!(numbers_on_disk(&bed, place), [4]);
+    }
+
     /// Whether the last of so many keys, written by one commit, is in the hot tier.
     fn stays_hot(keys: usize) -> bool {
         let bed = Testbed::open();
@@ -425,6 +462,56 @@ mod tests {
             Ok(txn.key(0, format!("key{keys}").as_bytes()))
         });
         bed.keyspace.is_hot(Family::Keys, last.row())
+    }
+
+    #[test]
+    fn what_a_huge_commit_writes_over_or_removes_is_not_seen_any_more() {
+        let bed = Testbed::open();
+        let save = |txn: &mut Txn<'_>, name: &[u8], value: &[u8]| {
+            let key = txn.key(0, name);
+            txn.save(&key, NewHead::new(DataType::String, Body::Whole(value)))
+        };
+        bed.run(|txn| save(txn, b"changed", b"old").and_then(|()| save(txn, b"removed", b"old")));
+        bed.run(|txn| {
+            for number in 0..=ROWS_FOLLOWED_MAX {
+                save(txn, format!("key{number}").as_bytes(), b"value")?;
+            }
+            save(txn, b"changed", b"new")?;
+            let key = txn.key(0, b"removed");
+            txn.delete(&key)
+        });
+        let seen = bed.run(|txn| {
+            let [changed, removed] = [&b"changed"[..], b"removed"].map(|name| txn.key(0, name));
+            let is_new = |stored: crate::keyspace::Stored| matches!(stored.body(), Body::Whole(b"new"));
+            Ok((txn.load(&changed)?.is_some_and(is_new), txn.load(&removed)?.is_some()))
+        });
+        assert_eq!(seen, (true, false));
+    }
+
+    #[test]
+    fn pool_threads_that_count_keys_count_one_after_the_other() {
+        let bed = Testbed::open();
+        let faults = bed.keyspace.store().faults();
+        faults.stop_writes(true);
+        std::thread::scope(|scope| {
+            for name in [b"a", b"b"] {
+                let bed = &bed;
+                scope.spawn(move || {
+                    bed.run(|txn| {
+                        let key = txn.key(0, name);
+                        txn.save(&key, NewHead::new(DataType::String, Body::Whole(b"value")))
+                    });
+                });
+            }
+            // The one gets as far as its write, the other does not count before that.
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            faults.stop_writes(false);
+        });
+        let database = Arc::clone(&bed.keyspace.databases()[0]);
+        assert_eq!(database.keys(), 2);
+        let row = counter_row(database.namespace(), Writer::POOL.0);
+        let written = bed.keyspace.store().with_db(|db| db.newest(Tier::Disk).get(Family::System, &row));
+        assert_eq!(Count::decode(&written.unwrap().unwrap().unwrap()).unwrap().keys, 2);
     }
 
     #[test]

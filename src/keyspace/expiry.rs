@@ -241,6 +241,37 @@ mod tests {
     }
 
     #[test]
+    fn a_key_goes_when_its_time_is_up_and_not_before_however_that_was_changed() {
+        let bed = Testbed::open();
+        let save = |name: &[u8], at_ms: u64| {
+            bed.run(|txn| {
+                let key = txn.key(0, name);
+                let head = NewHead::new(DataType::String, Body::Whole(b"v"));
+                txn.save(&key, head.expiring(Some(at_ms)))?;
+                Ok(key)
+            })
+        };
+        let keys = [(b"prolonged", 1_200_000), (b"shortened", 1_050_000)].map(|(name, at_ms)| {
+            save(name, 1_100_000);
+            save(name, at_ms)
+        });
+        let left = |now_ms| {
+            bed.keyspace.clock.set_ms(now_ms);
+            assert!(!bed.keyspace.expire_round().unwrap());
+            let guard = bed.keyspace.store().db().unwrap();
+            let view = guard.as_deref().unwrap().newest(Tier::Disk);
+            keys.each_ref().map(|key| view.get(Family::Keys, key.row()).unwrap().is_some())
+        };
+        assert_eq!(left(1_049_999), [true, true]);
+        assert_eq!(left(1_050_000), [true, false]);
+        // Its first hint is met, and filed again.
+        assert_eq!(left(1_150_000), [true, false]);
+        let newest = bed.keyspace.store().with_db(|db| db.latest_sequence()).unwrap();
+        assert_eq!(bed.keyspace.stripes().sequence(keys[0].stripe()), newest, "a reply waits for that, too");
+        assert_eq!(left(1_200_000), [false, false]);
+    }
+
+    #[test]
     fn a_restart_during_a_round_outlives_it() {
         let progress = Progress::default();
         progress.end_round(100);

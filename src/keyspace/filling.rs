@@ -70,8 +70,8 @@ impl Keyspace {
 mod tests {
     use super::*;
     use crate::encoding::head::{Body, DataType};
-    use crate::keyspace::NewHead;
     use crate::keyspace::testbed::Testbed;
+    use crate::keyspace::{Mode, NewHead};
 
     fn set(bed: &Testbed, value: &[u8]) {
         bed.run(|txn| {
@@ -103,6 +103,28 @@ mod tests {
         bed.keyspace.hot().clear();
         assert_eq!(bed.keyspace.fill(1, [(&cold, &found)].into_iter()), 0, "an old value would come back");
         assert!(!bed.keyspace.is_hot(cold.family, &cold.row));
+    }
+
+    #[test]
+    fn a_run_without_locks_puts_nothing_in_and_one_from_a_snapshot_looks_past_what_is_there() {
+        let bed = Testbed::open();
+        set(&bed, b"old");
+        let (cold, _) = read(&bed);
+        let is_old = |txn: &mut crate::keyspace::Txn<'_>| {
+            let key = txn.key(0, b"k");
+            let stored = txn.load(&key)?;
+            Ok(stored.is_some_and(|stored| matches!(stored.body(), Body::Whole(b"old"))))
+        };
+        for (mode, fills) in [(Mode::Dry, false), (Mode::Heavy, false), (Mode::Locked, true)] {
+            // A dry run cannot commit.
+            assert_eq!(bed.run_as(mode, is_old).is_ok(), mode != Mode::Dry);
+            assert_eq!(bed.keyspace.is_hot(cold.family, &cold.row), fills, "{mode:?}");
+        }
+        let seen = bed.run_as(Mode::Heavy, |txn| {
+            set(&bed, b"new");
+            is_old(txn)
+        });
+        assert_eq!(seen.ok(), Some(true));
     }
 
     #[test]

@@ -152,6 +152,35 @@ mod tests {
     }
 
     #[test]
+    fn the_store_tells_of_its_snapshots_and_of_what_is_on_stable_storage() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = super::super::Store::open(folder.path(), Default::default()).unwrap();
+        let kill = |version| {
+            let write = |db: &super::super::Db| {
+                let mut batch = super::super::Batch::default();
+                batch.put(db, crate::encoding::Family::Gc, b"row", b"");
+                store.write(db, batch, true).unwrap()
+            };
+            let sequence = store.with_db(write).unwrap();
+            store.dead().insert(Version(version), sequence);
+            sequence
+        };
+        let first = kill(1);
+        assert!(store.dead().droppable_until() < first, "it is not synced yet");
+        store.sync_wal().unwrap();
+        let second = kill(2);
+        assert_eq!(store.dead().droppable_until(), first);
+        store.sync_wal().unwrap();
+        assert_eq!(store.dead().droppable_until(), second);
+        let beside_a_snapshot = store.with_db(|db| {
+            let _snapshot = db.snapshot();
+            store.dead().droppable_until()
+        });
+        assert!(beside_a_snapshot.unwrap() < second);
+        assert_eq!(store.dead().droppable_until(), second);
+    }
+
+    #[test]
     fn a_filter_drops_the_rows_of_dead_versions_only() {
         let dead = Arc::new(DeadSet::default());
         dead.insert(Version(1), 10);

@@ -296,6 +296,39 @@ mod tests {
     }
 
     #[test]
+    fn a_compaction_drops_the_rows_of_a_dead_collection_and_no_others() {
+        use crate::encoding::row::{Namespace, Place, Version};
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), StoreOptions::default()).unwrap();
+        let place = |version| Place { namespace: Namespace(0), slot: 0, version: Version(version) };
+        let [dead, alive] = [1, 2].map(|version| place(version).index_row(7));
+        let write = |row: &[u8]| {
+            store
+                .with_db(|db| {
+                    let mut batch = Batch::default();
+                    batch.put(db, Family::Hash, row, b"value");
+                    store.write(db, batch, true).unwrap()
+                })
+                .unwrap()
+        };
+        let is_there = |row: &[u8]| {
+            let found = store.with_db(|db| db.newest(Tier::Disk).get(Family::Hash, row));
+            found.unwrap().unwrap().is_some()
+        };
+        let died = write(&dead);
+        store.sync_wal().unwrap();
+        store.dead().insert(Version(1), died);
+        let began = std::time::Instant::now();
+        while is_there(&dead) {
+            assert!(began.elapsed().as_secs() < 60, "no compaction has dropped it");
+            write(&alive);
+            store.flush_memtables().unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        assert!(is_there(&alive));
+    }
+
+    #[test]
     fn part_of_a_database_is_refused_and_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let open = || Store::open(folder.path(), StoreOptions::default());

@@ -395,6 +395,20 @@ fn replies_over_their_limit_close_the_client() {
 }
 
 #[test]
+fn replies_over_their_soft_limit_for_too_long_close_the_client() {
+    let server = Server::tuff(&["--client-output-buffer-limit", "normal 0 1mb 1"]);
+    let mut client = server.client();
+    assert!(client.call(&["SET", "k", &"x".repeat(32 << 20)]).is_ok());
+    let mut greedy = server.client();
+    greedy.send(&["GET", "k"]).unwrap();
+    let mut is_closed = || {
+        std::thread::sleep(Duration::from_millis(10));
+        client.run("CLIENT LIST").text().lines().count() == 1
+    };
+    assert!((0..3000).any(|_| is_closed()), "it is still connected, and does not read");
+}
+
+#[test]
 fn a_client_that_waits_and_does_not_read_is_fed_and_keeps_nobody_from_its_key() {
     const MESSAGES: usize = 1000;
     let server = Server::tuff(&[]);
@@ -589,6 +603,17 @@ fn a_wrong_shutdown_goes_on() {
     };
     assert_eq!(shown(&subject), shown(&oracle));
     assert_eq!(subject.client().run("PING"), Value::Simple(b"PONG".to_vec()));
+}
+
+#[test]
+fn a_shutdown_that_cannot_save_is_answered_and_goes_on() {
+    let server = Server::tuff(&[]);
+    std::fs::write(server.data().join("checkpoints"), "in the way").unwrap();
+    let mut client = server.client();
+    let refused = Value::Error(b"ERR Errors trying to SHUTDOWN. Check logs.".to_vec());
+    assert_eq!(client.run("SHUTDOWN SAVE"), refused);
+    assert_eq!(client.run("PING"), Value::Simple(b"PONG".to_vec()));
+    assert_eq!(client.run("SHUTDOWN SAVE FORCE"), Value::Closed);
 }
 
 /// The figures that INFO or CLIENT LIST give for names, on both servers, times left out.

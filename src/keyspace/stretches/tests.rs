@@ -137,6 +137,40 @@ fn a_scan_finds_what_is_there_whoever_has_written_it_and_whatever_was_given_up()
 }
 
 #[test]
+fn after_a_commit_of_very_many_rows_a_scan_sees_them() {
+    let bed = Testbed::open();
+    let (key, place) = bed.run(|txn| {
+        let key = txn.key(0, b"key");
+        let place = txn.new_place(&key);
+        for number in 0..10 {
+            txn.put_element(&key, Family::List, &row_of(place, number), b"value")?;
+        }
+        save_head(txn, &key, place);
+        Ok((key, place))
+    });
+    let count = || {
+        bed.run(|txn| {
+            let (lower, upper, mut rows) = (place.prefix(), place.end(), 0);
+            let stretch = Stretch { lower: &lower, upper: &upper, is_first: true, is_last: true };
+            txn.scan_kept(Family::List, stretch, Direction::Up, |_, _| {
+                rows += 1;
+                Ok(ControlFlow::Continue(()))
+            })?;
+            Ok(rows)
+        })
+    };
+    assert_eq!([count(), count(), count()], [10; 3]);
+    assert!(bed.keyspace.hot.stretches().has(Family::List as u8));
+    bed.run(|txn| {
+        for number in 0..=ROWS_FOLLOWED_MAX as u64 {
+            txn.put_element(&key, Family::List, &row_of(place, 1000 + number), b"value")?;
+        }
+        Ok(())
+    });
+    assert_eq!(count(), 10 + ROWS_FOLLOWED_MAX + 1);
+}
+
+#[test]
 fn a_snapshot_reads_past_what_is_kept_and_keeps_nothing() {
     let bed = Testbed::open();
     let place = bed.run(|txn| {

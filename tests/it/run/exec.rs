@@ -1,7 +1,8 @@
 //! WATCH, MULTI and EXEC beside other clients, the expirer and the gate.
 
-use super::{House, bulk, burst, wait_until};
+use super::{House, bulk, burst, send_burst, wait_until};
 use crate::value::Value;
+use tuffdb::encoding::row::{Position, head_row};
 
 #[test]
 fn exec_writes_nothing_if_a_watched_key_changed() {
@@ -34,6 +35,27 @@ fn exec_writes_nothing_if_a_watched_key_changed() {
     assert_eq!(client.run("GET counter"), bulk(&successes.to_string()));
     assert_eq!(client.run("GET runs"), bulk(&successes.to_string()));
     assert!(successes > 0 && successes < THREADS * ROUNDS, "{successes} successes: nobody was in the way");
+}
+
+#[test]
+fn what_came_before_a_subscription_ended_is_told_before_that() {
+    let house = House::start(&["--workers", "1"]);
+    let mut listener = house.client();
+    listener.run("HELLO 3");
+    listener.run("SUBSCRIBE channel");
+    let (stripes, stripe) = (house.keyspace().stripes(), house.stripe("held"));
+    assert!(stripes.acquire(stripe, true, tuffdb::keyspace::Holder::Pool));
+    let parked = house.figures().parked_runs();
+    for line in ["MULTI", "GET held", "UNSUBSCRIBE channel"] {
+        assert!(matches!(listener.run(line), Value::Simple(_)));
+    }
+    listener.send(&["EXEC"]).unwrap();
+    wait_until("EXEC waits", || house.figures().parked_runs() > parked);
+    assert_eq!(house.client().run("PUBLISH channel text"), Value::Integer(1));
+    stripes.release(stripe, true);
+    let told = listener.read();
+    assert!(matches!(told, Value::Push(_)) && told.render().contains("text"), "{}", told.render());
+    assert!(matches!(listener.read(), Value::Array(_)));
 }
 
 #[test]
@@ -94,6 +116,27 @@ fn filing_an_expiry_hint_again_breaks_no_watch() {
 }
 
 #[test]
+fn exec_waits_for_whoever_is_changing_a_watched_key() {
+    let house = House::start(&["--workers", "1"]);
+    let (keyspace, stripe) = (house.keyspace(), house.stripe("watched"));
+    let mut client = house.client();
+    client.ok("WATCH watched");
+    assert!(keyspace.stripes().acquire(stripe, true, tuffdb::keyspace::Holder::Pool));
+    let parked = house.figures().parked_runs();
+    // It writes another key.
+    send_burst(&mut client, &["MULTI", "SET other v", "EXEC"]);
+    wait_until("EXEC waits", || house.figures().parked_runs() > parked);
+    // What the commit does before it lets go of the key.
+    let position = Position::of_key(keyspace.seed(), b"watched");
+    keyspace.watches().touch(&head_row(keyspace.namespace(0).unwrap(), position, b"watched"));
+    keyspace.stripes().release(stripe, true);
+    assert!(client.read().is_ok());
+    assert_eq!(client.read(), Value::Simple(b"QUEUED".to_vec()));
+    assert_eq!(client.read(), Value::NullArray);
+    assert_eq!(client.run("EXISTS other"), Value::Integer(0));
+}
+
+#[test]
 fn an_exec_that_cannot_write_ends_its_transaction() {
     let house = House::start(&[]);
     let mut client = house.client();
@@ -113,6 +156,22 @@ fn an_exec_that_cannot_write_ends_its_transaction() {
     assert_eq!(client.run("GET k"), bulk("v"));
 }
 
+#[test]
+fn a_watch_that_comes_behind_the_end_of_its_database_is_broken() {
+    let house = House::start(&["--workers", "1"]);
+    let (mut client, keyspace) = (house.client(), house.keyspace());
+    client.ok("SET other v");
+    // The row as a run has found it that FLUSHDB overtakes.
+    let row = head_row(keyspace.namespace(0).unwrap(), Position::of_key(keyspace.seed(), b"k"), b"k");
+    let flags: [tuffdb::keyspace::WatchFlag; 2] = Default::default();
+    let is_broken = || flags.each_ref().map(|flag| flag.load(std::sync::atomic::Ordering::Acquire));
+    keyspace.watch(0, &row, &flags[0], false);
+    client.ok("FLUSHDB");
+    assert_eq!(is_broken(), [false, false], "the key is on neither side");
+    keyspace.watch(0, &row, &flags[1], false);
+    assert_eq!(is_broken(), [false, true]);
+}
+
 /// EXEC's reply after another client has done something between WATCH and MULTI.
 fn exec_after(house: &House, watched: &str, meanwhile: &[&str]) -> Value {
     let (mut client, mut other) = (house.client(), house.client());
@@ -123,6 +182,24 @@ fn exec_after(house: &House, watched: &str, meanwhile: &[&str]) -> Value {
     let reply = burst(&mut client, &["MULTI", "PING", "EXEC"]).pop().unwrap();
     client.ok("UNWATCH");
     reply
+}
+
+#[test]
+fn an_exec_that_meets_a_damaged_row_ends_its_transaction() {
+    let house = House::start(&["--workers", "1"]);
+    let (mut client, keyspace, store) = (house.client(), house.keyspace(), house.store());
+    client.ok("SET k v");
+    let row = head_row(keyspace.namespace(0).unwrap(), Position::of_key(keyspace.seed(), b"k"), b"k");
+    let damage = |db: &tuffdb::store::Db| {
+        let mut batch = tuffdb::store::Batch::default();
+        batch.put(db, tuffdb::encoding::Family::Keys, &row, b"\xff");
+        store.write(db, batch, true).unwrap();
+    };
+    store.with_db(damage).unwrap();
+    keyspace.hot().clear();
+    let replies = burst(&mut client, &["MULTI", "SET other v", "GET k", "EXEC"]);
+    assert!(matches!(replies[3], Value::Error(_)), "{replies:?}");
+    assert_eq!(client.run("GET other"), Value::NullBulk, "it is answered, and nothing was written");
 }
 
 #[test]

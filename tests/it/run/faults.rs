@@ -6,6 +6,9 @@ use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, Once};
 use std::time::Duration;
+use tuffdb::encoding::head::{Body, DataType};
+use tuffdb::keyspace::{Holder, LockPlan, Mode, NewHead, Outcome, RunIdentity, Scratch, Txn};
+use tuffdb::store::Tier;
 
 #[test]
 fn a_stalled_write_is_tried_again_until_it_goes_through_and_reads_go_on() {
@@ -91,6 +94,26 @@ fn replies_that_rest_on_a_log_that_was_not_written_are_errors() {
 }
 
 #[test]
+fn a_reply_from_before_a_reopen_is_an_error_whatever_ran_behind_it() {
+    let house = House::start(&["--workers", "1", "--appendfsync", "no"]);
+    let (mut client, mut other) = (house.client(), house.client());
+    client.ok("SET n 1");
+    let (stripes, stripe) = (house.keyspace().stripes(), house.stripe("held"));
+    assert!(stripes.acquire(stripe, true, tuffdb::keyspace::Holder::Pool));
+    let parked = house.figures().parked_runs();
+    send_burst(&mut client, &["INCR n", "GET held"]);
+    wait_until("the second one waits", || house.figures().parked_runs() > parked);
+    house.faults().fail_wal(true, false);
+    assert!(is_misconf(&other.run("SET other 1")));
+    house.faults().fail_wal(false, false);
+    wait_until("writes go through", || other.run("SET other 1").is_ok());
+    stripes.release(stripe, true);
+    let replies = [client.read(), client.read()];
+    assert!(replies.iter().all(is_misconf), "{replies:?}");
+    assert_eq!(client.run("GET n"), bulk("1"));
+}
+
+#[test]
 fn after_a_reopen_waiters_are_served_and_watches_are_broken() {
     let house = House::start(&["--workers", "2"]);
     let mut client = house.client();
@@ -117,6 +140,72 @@ fn after_a_reopen_waiters_are_served_and_watches_are_broken() {
         waiting.read()
     };
     assert_eq!(told, super::pair("queue", "kept"));
+}
+
+/// Commits something that nobody has asked to be in the log. Gives its sequence.
+fn commit_unflushed(house: &House, mode: Mode, work: impl FnOnce(&mut Txn<'_>) -> Outcome) -> u64 {
+    let keyspace = house.keyspace();
+    let alone = (mode == Mode::Alone).then(|| keyspace.gate().close());
+    let mut plan = LockPlan::default();
+    plan.add(house.stripe("k"), true);
+    let _locked = alone.is_none().then(|| keyspace.lock_inside(&plan, Holder::Pool));
+    let guard = keyspace.store().db().unwrap();
+    let db = guard.as_deref().unwrap();
+    let (run, mut scratch) = (RunIdentity { now_ms: 1, now_us: 1000, seed: 1 }, Scratch::default());
+    let mut txn = keyspace.begin(db.newest(Tier::Disk), mode, &run, &mut scratch);
+    work(&mut txn).unwrap();
+    txn.commit().unwrap().sequence
+}
+
+#[test]
+fn what_is_shown_is_in_the_log_before() {
+    // Nobody but replies brings the log to the system.
+    let house = House::start(&["--workers", "1", "--appendfsync", "no", "--notify-keyspace-events", "KEn"]);
+    let mut client = house.client();
+    let write = |txn: &mut Txn<'_>| {
+        let key = txn.key(0, b"k");
+        txn.delete(&key)?;
+        txn.save(&key, NewHead::new(DataType::String, Body::Whole(b"v")))
+    };
+    let script = "return redis.call('GET', 'k')";
+    let long = format!("for i = 1, 3000000 do end {script}");
+    let on_pool = "redis.call('KEYS', 'none') return redis.call('LPUSH', KEYS[1], 'x')";
+    let reads: [&[&str]; 12] = [
+        &["GET", "k"],
+        &["LLEN", "k"],
+        &["LPUSH", "k", "x"],
+        &["SETNX", "k", "x"],
+        &["DBSIZE"],
+        &["SCAN", "0"],
+        &["RANDOMKEY"],
+        &["KEYS", "*"],
+        &["EVAL", script, "0"],
+        &["EVAL", script, "1", "other"],
+        &["EVAL", &long, "1", "k"],
+        &["EVAL", on_pool, "1", "k"],
+    ];
+    for words in reads {
+        let written = commit_unflushed(&house, Mode::Locked, write);
+        assert!(house.store().flushed_sequence() < written);
+        client.call(words);
+        assert!(house.store().flushed_sequence() >= written, "{words:?} shows what could be lost");
+        let written = commit_unflushed(&house, Mode::Locked, write);
+        client.ok("MULTI");
+        client.call(words);
+        assert!(house.store().flushed_sequence() < written);
+        client.run("EXEC");
+        assert!(house.store().flushed_sequence() >= written, "EXEC of {words:?} shows what could be lost");
+    }
+    // That a key is gone with its database, too.
+    let written = commit_unflushed(&house, Mode::Alone, |txn| txn.flush_database(0));
+    assert_eq!(client.run("GET k"), Value::NullBulk);
+    assert!(house.store().flushed_sequence() >= written);
+    // And what is told.
+    let mut listener = house.client();
+    listener.run("SUBSCRIBE __keyevent@0__:new");
+    let written = commit_unflushed(&house, Mode::Locked, write);
+    listener.read();
+    assert!(house.store().flushed_sequence() >= written, "an event shows what could be lost");
 }
 
 #[test]
@@ -175,6 +264,30 @@ fn nothing_shown_is_lost_whatever_happens_to_the_log() {
 }
 
 #[test]
+fn an_event_of_what_was_lost_is_not_told() {
+    let house = House::start(&["--workers", "1", "--appendfsync", "no", "--notify-keyspace-events", "KEA"]);
+    let (mut listener, mut client) = (house.client(), house.client());
+    listener.run("HELLO 3");
+    listener.run("SUBSCRIBE __keyspace@0__:lost __keyspace@0__:kept");
+    listener.read();
+    // While its own command waits it takes no messages.
+    let (stripes, stripe) = (house.keyspace().stripes(), house.stripe("held"));
+    assert!(stripes.acquire(stripe, true, tuffdb::keyspace::Holder::Pool));
+    let parked = house.figures().parked_runs();
+    send_burst(&mut listener, &["GET held"]);
+    wait_until("it waits", || house.figures().parked_runs() > parked);
+    house.faults().fail_wal(true, false);
+    assert!(is_misconf(&client.run("SET lost 1")));
+    house.faults().fail_wal(false, false);
+    wait_until("writes go through", || client.run("SET again 1").is_ok());
+    stripes.release(stripe, true);
+    assert_eq!(listener.read(), Value::Null);
+    client.ok("SET kept 1");
+    let told = listener.read().render();
+    assert!(told.contains("kept") && !told.contains("lost"), "{told}");
+}
+
+#[test]
 fn a_folder_open_for_reading_only_serves_reads_and_refuses_writes_until_it_heals() {
     let house = House::start(&["--workers", "2"]);
     let mut client = house.client();
@@ -194,6 +307,80 @@ fn a_folder_open_for_reading_only_serves_reads_and_refuses_writes_until_it_heals
     assert_eq!(client.run("GET k"), bulk("w"));
     assert_eq!(house.store().reopens(), 1);
     house.check_size(0);
+}
+
+#[test]
+fn after_a_reopen_nothing_is_dead_that_the_disk_does_not_say_is() {
+    let house = House::start(&["--workers", "1"]);
+    let mut client = house.client();
+    client.ok("SET k v");
+    // As from a deletion that the log has lost: a compaction must not take the collection's rows.
+    house.store().dead().insert(tuffdb::encoding::row::Version(1 << 60), 1);
+    house.faults().fail_wal(true, false);
+    assert!(is_misconf(&client.run("SET k w")));
+    house.faults().fail_wal(false, false);
+    wait_until("writes go through", || client.run("SET k w").is_ok());
+    assert!(house.store().dead().is_empty());
+}
+
+#[test]
+fn after_a_reopen_a_read_does_not_wait_for_what_was_lost() {
+    let house = House::start(&["--workers", "1", "--appendfsync", "always"]);
+    let mut client = house.client();
+    client.ok("SET k v");
+    house.faults().fail_wal(true, false);
+    let names: Vec<_> = (0..300).map(|n| format!("lost{n}")).collect();
+    let mut words = vec!["MSET", "k", "lost"];
+    words.extend(names.iter().flat_map(|name| [name.as_str(), "v"]));
+    assert!(is_misconf(&client.call(&words)));
+    house.faults().fail_wal(false, false);
+    wait_until("writes go through", || client.run("SET again 1").is_ok());
+    assert_eq!(client.run("GET k"), bulk("v"));
+}
+
+#[test]
+fn after_a_reopen_keys_expire_whose_removal_was_lost() {
+    let house = House::start(&["--workers", "1", "--appendfsync", "no"]);
+    let mut client = house.client();
+    client.ok("DEBUG SET-ACTIVE-EXPIRE 0");
+    client.ok("SET k v PX 1");
+    client.ok("DEBUG SET-ACTIVE-EXPIRE 1");
+    wait_until("it is removed", || house.figures().expired() == 1);
+    house.faults().fail_wal(true, false);
+    assert!(is_misconf(&client.run("SET again 1")));
+    house.faults().fail_wal(false, false);
+    wait_until("writes go through", || client.run("SET again 1").is_ok());
+    wait_until("it is removed again", || house.figures().expired() == 2);
+    assert_eq!(house.check_size(0), 1);
+}
+
+#[test]
+fn after_a_reopen_a_library_that_was_lost_is_gone() {
+    let house = House::start(&["--workers", "1"]);
+    let mut client = house.client();
+    house.faults().fail_wal(true, false);
+    let library = "#!lua name=lost\nredis.register_function('f', function() return 1 end)";
+    assert!(is_misconf(&client.call(&["FUNCTION", "LOAD", library])));
+    house.faults().fail_wal(false, false);
+    wait_until("writes go through", || client.run("SET again 1").is_ok());
+    assert_eq!(client.run("FUNCTION LIST"), Value::Array(Vec::new()));
+    assert_eq!(client.run("FCALL f 0"), Value::Error(b"ERR Function not found".to_vec()));
+}
+
+#[test]
+fn who_waits_through_a_flush_that_is_lost_is_served_by_the_next_push() {
+    let house = House::start(&["--workers", "1", "--appendfsync", "no"]);
+    let (mut client, mut waiting) = (house.client(), house.client());
+    client.ok("SET k v");
+    send_burst(&mut waiting, &["BLPOP queue 0"]);
+    wait_until("it waits", || house.keyspace().waiters().len() == 1);
+    house.faults().fail_wal(true, false);
+    assert!(is_misconf(&client.run("FLUSHDB")));
+    house.faults().fail_wal(false, false);
+    wait_until("writes go through", || client.run("SET again 1").is_ok());
+    assert_eq!(client.run("GET k"), bulk("v"));
+    client.run("RPUSH queue kept");
+    assert_eq!(waiting.read(), super::pair("queue", "kept"));
 }
 
 #[test]

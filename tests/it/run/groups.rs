@@ -95,6 +95,25 @@ fn a_group_that_stalls_is_run_again_command_by_command() {
 }
 
 #[test]
+fn a_monitor_is_shown_once_what_has_stalled_and_was_run_again() {
+    let house = House::start(&["--workers", "1"]);
+    let (mut client, mut monitor) = (house.client(), house.client());
+    monitor.ok("MONITOR");
+    house.faults().stall_writes(1);
+    assert_eq!(client.run("INCR n"), Value::Integer(1));
+    client.ok("SET last x");
+    let mut shown = || {
+        String::from_utf8(match monitor.read() {
+            Value::Simple(line) => line,
+            other => panic!("not a line: {other:?}"),
+        })
+        .unwrap()
+    };
+    assert!(shown().contains("\"INCR\""));
+    assert!(shown().contains("\"SET\""));
+}
+
+#[test]
 fn a_group_whose_write_fails_tells_everybody_in_it() {
     let house = House::start(&["--workers", "1"]);
     let mut client = house.client();
@@ -109,6 +128,16 @@ fn a_group_whose_write_fails_tells_everybody_in_it() {
 }
 
 #[test]
+fn a_watch_in_a_group_whose_write_fails_watches_nothing() {
+    let house = House::start(&["--workers", "1"]);
+    let mut client = house.client();
+    house.faults().fail_write();
+    let replies = burst(&mut client, &["SET k v", "WATCH k"]);
+    assert!(replies.iter().all(is_misconf), "{replies:?}");
+    assert!(house.keyspace().watches().is_empty());
+}
+
+#[test]
 fn whoever_waits_for_a_key_comes_before_the_burst_that_feeds_it() {
     let house = House::start(&["--workers", "1"]);
     let (mut waiting, mut client) = (house.client(), house.client());
@@ -119,6 +148,17 @@ fn whoever_waits_for_a_key_comes_before_the_burst_that_feeds_it() {
     assert_eq!(waiting.read(), super::pair("queue", "a"));
     assert_eq!(replies[2], Value::NullBulk);
     assert_eq!(replies[4], bulk("b"));
+}
+
+#[test]
+fn a_transaction_in_a_group_is_run_once_however_often_its_end_is_said() {
+    let house = House::start(&["--workers", "1"]);
+    let mut client = house.client();
+    let replies = burst(&mut client, &["MULTI", "INCR n", "EXEC", "EXEC", "INCR m"]);
+    assert_eq!(replies[2], Value::Array(vec![Value::Integer(1)]));
+    assert_eq!(said(&replies[3]), "ERR EXEC without MULTI");
+    assert_eq!(replies[4], Value::Integer(1));
+    assert_eq!(client.run("GET n"), bulk("1"));
 }
 
 #[test]
@@ -145,6 +185,15 @@ fn two_workers_with_bursts_over_the_same_keys_lose_nothing() {
         assert_eq!(client.run(&format!("GET n{n}")), bulk(&(4 * 3 * ROUNDS).to_string()));
     }
     assert_eq!(house.check_size(0), 20);
+}
+
+#[test]
+fn a_reply_that_is_left_out_takes_none_of_those_behind_it_along() {
+    let house = House::start(&["--workers", "1"]);
+    let mut client = house.client();
+    send_burst(&mut client, &["CLIENT REPLY SKIP", "SET k v", "APPEND k w", "GET k"]);
+    assert_eq!(client.read(), Value::Integer(2));
+    assert_eq!(client.read(), bulk("vw"));
 }
 
 #[test]
@@ -207,6 +256,34 @@ fn transactions_over_the_same_keys_are_one_write() {
     assert_eq!(sequence(&house) - before, 2, "rows written for 50 transactions over two keys");
     assert_eq!(burst(&mut client, &["MULTI", "SET two 0", "EXEC"])[2], Value::NullArray, "it watches");
     assert_eq!(client.run("GET two"), bulk("50"));
+}
+
+#[test]
+fn what_a_command_sees_of_its_group_is_pending() {
+    let house = House::start(&["--workers", "1"]);
+    let node = house.node();
+    let mut session = about_to_exec(&house, &[]);
+    session.multi = None;
+    let (mut bench, mut rng) = (Bench::of_worker(0), Rng::new(1));
+    let mut is_pending = |words: &[&[u8]]| {
+        let args = OwnedArgs::from_slices(words);
+        let Prepared::Run(entry) = prepare(node, &session, args.args()) else { panic!("it is refused") };
+        let run = identify(node.clock.now_us(), &mut rng);
+        let (session, args) = (&session, args.args());
+        let request = Request { session, entry, args, run: &run, waiter: None, looks_again: None };
+        let mut out = Vec::new();
+        let ran = join(&Runner { node, worker: 0 }, &mut bench, &request, &mut out);
+        ran.unwrap_or_else(|_| panic!("it is paused")).pending
+    };
+    assert!(is_pending(&[b"SET", b"k", b"v"]));
+    assert!(is_pending(&[b"GET", b"k"]));
+    assert!(is_pending(&[b"LPUSH", b"k", b"x"]), "an error tells what the key is");
+    assert!(
+        is_pending(&[b"EVAL", b"return redis.call('GET', 'k')", b"1", b"other"]),
+        "it comes upon the key"
+    );
+    assert!(!is_pending(&[b"GET", b"other"]));
+    bench.group.settle(&node.keyspace, &node.clock);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::client::Client;
 use crate::value::Value;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+use tuffdb::keyspace::Holder;
 
 /// Sets fields `from..to` of a hash, a thousand at a time.
 pub(super) fn fill_hash(client: &mut Client, key: &str, from: usize, to: usize) {
@@ -14,6 +15,24 @@ pub(super) fn fill_hash(client: &mut Client, key: &str, from: usize, to: usize) 
         words.extend(part.iter().flat_map(|name| [name.as_str(), "v"]));
         client.call(&words).integer();
     }
+}
+
+#[test]
+fn a_search_in_a_long_list_finds_what_its_own_transaction_has_put_there() {
+    let house = House::start(&["--workers", "1"]);
+    let mut client = house.client();
+    let names: Vec<_> = (0..6000).map(|n| format!("element{n}")).collect();
+    for part in names.chunks(1000) {
+        let mut words = vec!["RPUSH", "list"];
+        words.extend(part.iter().map(String::as_str));
+        client.call(&words).integer();
+    }
+    // What this walk has passed is known from now on.
+    assert_eq!(client.run("LINSERT list BEFORE element5900 x"), Value::Integer(6001));
+    assert_eq!(client.run("LINSERT list BEFORE element100 x"), Value::Integer(6002));
+    let lines = ["MULTI", "LPUSH list new", "LINSERT list AFTER new y", "EXEC"];
+    let replies = super::burst(&mut client, &lines);
+    assert_eq!(replies[3], Value::Array(vec![Value::Integer(6003), Value::Integer(6004)]));
 }
 
 #[test]
@@ -52,6 +71,48 @@ fn long_commands_run_on_the_pool_while_their_worker_goes_on() {
 }
 
 #[test]
+fn a_cache_is_told_of_what_changes_while_a_long_command_reads_it() {
+    let house = House::start(&["--workers", "2"]);
+    let (mut reader, mut writer) = (house.client(), house.client());
+    writer.ok("SET k old");
+    reader.run("HELLO 3");
+    reader.ok("CLIENT TRACKING ON");
+    // It runs from a snapshot, and comes upon the key late.
+    let script = "redis.call('KEYS', 'none') for i = 1, 30000000 do end return redis.call('GET', 'k')";
+    reader.send(&["EVAL", script, "0"]).unwrap();
+    super::wait_until("it is on the pool", || house.figures().heavy_runs() > 0);
+    std::thread::sleep(Duration::from_millis(20));
+    writer.ok("SET k new");
+    if reader.read() == bulk("old") {
+        assert!(matches!(reader.read(), Value::Push(_)));
+    }
+}
+
+#[test]
+fn a_long_script_loses_no_change_of_a_key_that_it_has_not_declared() {
+    let house = House::start(&["--workers", "2"]);
+    let (mut client, mut writer) = (house.client(), house.client());
+    writer.ok("SET k 0");
+    let script = "redis.call('KEYS', 'none') local n = redis.call('GET', 'k')
+        for i = 1, 3000000 do end return redis.call('SET', 'k', n + 1)";
+    client.send(&["EVAL", script, "0"]).unwrap();
+    let over = AtomicBool::new(false);
+    let changes = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let _ends = RaiseAtEnd(&over);
+            assert!(client.read().is_ok());
+        });
+        let mut changes = 1;
+        while !over.load(Ordering::SeqCst) {
+            writer.run("INCR k").integer();
+            changes += 1;
+        }
+        changes
+    });
+    assert_eq!(writer.run("GET k"), bulk(&changes.to_string()));
+}
+
+#[test]
 fn a_long_write_that_others_get_in_the_way_of_ends_right() {
     let house = House::start(&["--workers", "2"]);
     let added = AtomicUsize::new(0);
@@ -85,6 +146,38 @@ fn a_long_write_that_others_get_in_the_way_of_ends_right() {
     let left = client.run("HLEN big").integer();
     assert_eq!(left, added.load(Ordering::SeqCst) as i64, "a field was lost, or came back");
     assert_eq!(client.run("HKEYS big").items().len() as i64, left);
+}
+
+#[test]
+fn nobody_has_the_keyspace_alone_while_a_pool_thread_commits() {
+    let house = House::start(&["--workers", "1"]);
+    let (keyspace, stripe) = (house.keyspace(), house.stripe("k"));
+    let mut client = house.client();
+    // A commit on the pool waits for room, with its locks.
+    house.faults().stop_writes(true);
+    let script = "redis.call('KEYS', 'none') return redis.call('SET', KEYS[1], 1)";
+    client.send(&["EVAL", script, "1", "k"]).unwrap();
+    super::wait_until("it is on the pool", || house.figures().heavy_runs() > 0);
+    super::wait_until("it commits", || {
+        let is_free = keyspace.stripes().acquire(stripe, false, Holder::Worker);
+        if is_free {
+            keyspace.stripes().release(stripe, false);
+        }
+        !is_free
+    });
+    let alone = AtomicBool::new(false);
+    let was_alone = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            drop(keyspace.gate().close());
+            alone.store(true, Ordering::SeqCst);
+        });
+        std::thread::sleep(Duration::from_millis(50));
+        let was_alone = alone.load(Ordering::SeqCst);
+        house.faults().stop_writes(false);
+        was_alone
+    });
+    assert!(!was_alone);
+    assert!(client.read().is_ok());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::heavy::fill_hash;
 use super::{House, bulk, burst, wait_until};
+use crate::client::Client;
 use crate::value::Value;
 use std::time::{Duration, Instant};
 use tuffdb::encoding::Family;
@@ -44,6 +45,30 @@ fn what_replaces_a_dead_collection_is_not_taken_for_it() {
 }
 
 #[test]
+fn a_collection_that_has_come_back_outlives_the_database_it_was_in() {
+    let house = House::start(&["--workers", "1"]);
+    let (mut client, mut abroad) = (house.client(), house.client_in(1));
+    fill_hash(&mut client, "h", 0, 3000);
+    client.run("MOVE h 1");
+    abroad.run("MOVE h 0");
+    abroad.ok("SET k v");
+    abroad.ok("FLUSHDB");
+    wait_until("the queue is empty", || house.rows(Family::Gc) == 0);
+    house.chill();
+    assert_eq!(client.run("HKEYS h").items().len(), 3000);
+}
+
+#[test]
+fn a_moved_collection_that_is_deleted_leaves_nothing() {
+    let house = House::start(&["--workers", "1"]);
+    fill_hash(&mut house.client(), "h", 0, 3000);
+    house.client().run("MOVE h 1");
+    house.client_in(1).run("DEL h");
+    wait_until("the rows are gone", || house.rows(Family::Hash) == 0);
+    wait_until("the queue is empty", || house.rows(Family::Gc) == 0);
+}
+
+#[test]
 fn the_rows_of_a_dead_collection_go_after_a_restart_too() {
     let mut house = House::start(&["--workers", "1"]);
     let mut client = house.client();
@@ -54,6 +79,24 @@ fn the_rows_of_a_dead_collection_go_after_a_restart_too() {
     wait_until("the rows are gone", || house.rows(Family::Hash) == 1000);
     let mut client = house.client();
     assert_eq!(client.run("HKEYS alive").items().len(), 1000);
+    assert_eq!(house.check_size(0), 1);
+}
+
+#[test]
+fn a_database_emptied_before_a_restart_and_after_it_has_a_place_of_its_own_each_time() {
+    let mut house = House::start(&["--workers", "1"]);
+    let mut client = house.client();
+    client.ok("SET k v");
+    client.ok("FLUSHDB");
+    client.ok("SET k v");
+    house.restart();
+    let mut client = house.client();
+    client.ok("FLUSHDB");
+    assert_eq!(client.run("EXISTS k"), Value::Integer(0));
+    client.ok("SET k w");
+    wait_until("the queue is empty", || house.rows(Family::Gc) == 0);
+    house.chill();
+    assert_eq!(client.run("GET k"), bulk("w"));
     assert_eq!(house.check_size(0), 1);
 }
 
@@ -77,6 +120,20 @@ fn a_moved_collection_outlives_its_old_database_and_dies_with_its_new_one() {
 }
 
 #[test]
+fn collections_from_before_a_restart_and_from_after_it_share_no_rows() {
+    let mut house = House::start(&["--workers", "1"]);
+    fill_hash(&mut house.client(), "{tag}old", 0, 2000);
+    house.restart();
+    let mut client = house.client();
+    fill_hash(&mut client, "{tag}new", 1000, 3000);
+    let fields = |client: &mut Client, key: &str| client.run(&format!("HKEYS {key}")).items().len();
+    assert_eq!((fields(&mut client, "{tag}old"), fields(&mut client, "{tag}new")), (2000, 2000));
+    client.run("DEL {tag}old");
+    wait_until("the queue is empty", || house.rows(Family::Gc) == 0);
+    assert_eq!(fields(&mut client, "{tag}new"), 2000);
+}
+
+#[test]
 fn expired_keys_leave_dbsize_within_a_second_without_being_read() {
     let house = House::start(&["--workers", "2"]);
     let mut client = house.client();
@@ -91,6 +148,18 @@ fn expired_keys_leave_dbsize_within_a_second_without_being_read() {
     assert_eq!(house.figures().expired(), 3000);
     assert_eq!(house.rows(Family::Ttl), 1);
     assert_eq!(house.check_size(0), 1);
+}
+
+#[test]
+fn keys_that_expire_are_counted_as_such_after_a_restart() {
+    let mut house = House::start(&["--workers", "1"]);
+    let mut client = house.client();
+    client.ok("MSET k v other v");
+    client.run("EXPIRE k 1000");
+    let expiring = |house: &House| house.keyspace().databases()[0].expiring();
+    assert_eq!(expiring(&house), 1);
+    house.restart();
+    assert_eq!((expiring(&house), house.check_size(0)), (1, 2));
 }
 
 #[test]
@@ -113,6 +182,20 @@ fn keys_with_the_shortest_of_lives_are_removed_too() {
 }
 
 #[test]
+fn databases_that_are_emptied_again_and_again_leave_no_rows() {
+    let house = House::start(&["--workers", "1"]);
+    let mut client = house.client();
+    let mut empty = || {
+        client.ok("SET k v");
+        client.ok("FLUSHDB");
+        wait_until("the queue is empty", || house.rows(Family::Gc) == 0);
+        (house.rows(Family::System), house.rows(Family::Keys))
+    };
+    let first = empty();
+    assert_eq!([empty(), empty()], [first; 2]);
+}
+
+#[test]
 fn an_expiry_refreshed_a_thousand_times_leaves_few_hints() {
     let house = House::start(&["--workers", "1"]);
     let mut client = house.client();
@@ -123,6 +206,25 @@ fn an_expiry_refreshed_a_thousand_times_leaves_few_hints() {
     assert!(house.rows(Family::Ttl) <= 2, "{} hints", house.rows(Family::Ttl));
     client.run("PERSIST k");
     assert_eq!(house.keyspace().databases()[0].expiring(), 0);
+}
+
+#[test]
+fn what_a_transaction_makes_and_removes_again_is_never_written() {
+    let house = House::start(&["--workers", "1"]);
+    let mut client = house.client();
+    client.ok("MULTI");
+    fill_in_multi(&mut client, "h", 2000);
+    client.run("DEL h");
+    assert_eq!(client.run("EXEC"), Value::Array(vec![Value::Integer(2000), Value::Integer(1)]));
+    assert_eq!((house.rows(Family::Hash), house.rows(Family::Gc)), (0, 0));
+}
+
+/// Queues an HSET of so many fields.
+fn fill_in_multi(client: &mut Client, key: &str, fields: usize) {
+    let names: Vec<_> = (0..fields).map(|n| format!("field{n}")).collect();
+    let mut words = vec!["HSET", key];
+    words.extend(names.iter().flat_map(|name| [name.as_str(), "v"]));
+    assert_eq!(client.call(&words), Value::Simple(b"QUEUED".to_vec()));
 }
 
 #[test]

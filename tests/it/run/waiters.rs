@@ -91,6 +91,23 @@ fn who_reads_for_a_group_is_told_that_it_is_gone_before_there_is_another() {
 }
 
 #[test]
+fn who_finds_nothing_in_its_turn_keeps_its_place() {
+    let house = House::start(&["--workers", "2"]);
+    let mut writer = house.client();
+    writer.ok("XGROUP CREATE s g 0 MKSTREAM");
+    let mut readers =
+        ["c1", "c2"].map(|name| wait_for(&house, &format!("XREADGROUP GROUP g {name} BLOCK 0 STREAMS s >")));
+    for _ in 0..3 {
+        // The first has a turn, for the stream is there and has changed.
+        burst(&mut writer, &["MULTI", "XADD s * gone v", "XTRIM s MAXLEN 0", "EXEC"]);
+    }
+    writer.run("XADD s * field first");
+    assert!(readers[0].read().render().contains("first"));
+    writer.run("XADD s * field second");
+    assert!(readers[1].read().render().contains("second"));
+}
+
+#[test]
 fn the_first_to_wait_is_the_first_to_be_served_and_one_element_serves_one() {
     let house = House::start(&["--workers", "2"]);
     let mut clients: Vec<_> = (0..10).map(|_| wait_for(&house, "BLPOP q 0")).collect();
@@ -101,6 +118,25 @@ fn the_first_to_wait_is_the_first_to_be_served_and_one_element_serves_one() {
         assert_eq!(waiting(&house), 9 - n);
         assert_eq!(pusher.run("LLEN q"), Value::Integer(0));
     }
+}
+
+#[test]
+fn who_looks_again_waits_no_longer_for_that() {
+    let house = House::start(&["--workers", "2"]);
+    let answered = AtomicUsize::new(0);
+    let mut client = wait_for(&house, "BLPOP q 0.5");
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            assert_eq!(client.read(), Value::NullArray);
+            answered.store(1, Ordering::SeqCst);
+        });
+        let mut other = house.client();
+        wait_until("its time is up", || {
+            other.ok("SWAPDB 1 2");
+            std::thread::sleep(Duration::from_millis(20));
+            answered.load(Ordering::SeqCst) == 1
+        });
+    });
 }
 
 #[test]
@@ -117,6 +153,21 @@ fn one_push_of_several_elements_serves_as_many_in_order() {
 }
 
 #[test]
+fn who_was_fed_sees_that_a_key_has_expired_while_it_waited() {
+    let house = House::start(&["--workers", "2"]);
+    let mut client = house.client();
+    client.ok("DEBUG SET-ACTIVE-EXPIRE 0");
+    let mut mover = wait_for(&house, "BLMOVE source destination LEFT RIGHT 0");
+    client.run("RPUSH destination old");
+    client.run("PEXPIRE destination 1");
+    wait_until("it has expired", || client.run("EXISTS destination") == Value::Integer(0));
+    client.run("RPUSH source new");
+    assert_eq!(mover.read().text(), "new");
+    assert_eq!(client.run("LRANGE destination 0 -1").items().len(), 1);
+    assert_eq!(client.run("PTTL destination"), Value::Integer(-1));
+}
+
+#[test]
 fn a_client_that_waits_for_several_keys_takes_the_first_that_is_fed_and_leaves_the_rest() {
     let house = House::start(&["--workers", "2"]);
     let mut client = wait_for(&house, "BLPOP a b c 0");
@@ -126,6 +177,17 @@ fn a_client_that_waits_for_several_keys_takes_the_first_that_is_fed_and_leaves_t
     assert_eq!(waiting(&house), 0);
     pusher.run("RPUSH c 1");
     assert_eq!(pusher.run("LLEN c"), Value::Integer(1));
+}
+
+#[test]
+fn who_reads_for_a_group_is_told_that_its_stream_has_expired() {
+    let house = House::start(&["--workers", "2"]);
+    let mut writer = house.client();
+    writer.ok("XGROUP CREATE s g 0 MKSTREAM");
+    let mut reader = wait_for(&house, "XREADGROUP GROUP g c BLOCK 0 STREAMS s >");
+    writer.run("PEXPIRE s 50");
+    let told = reader.read().render();
+    assert!(told.starts_with("-NOGROUP"), "{told}");
 }
 
 #[test]
@@ -141,6 +203,19 @@ fn a_turn_that_was_not_needed_goes_to_the_next_who_waits() {
 }
 
 #[test]
+fn a_turn_that_is_passed_on_goes_to_who_waits_for_a_key_of_the_same_stripe() {
+    let house = House::start(&["--workers", "2"]);
+    let (fed, taken) = ("fed", house.neighbour("fed"));
+    let mut first = wait_for(&house, &format!("BLPOP {taken} {fed} 0"));
+    let mut second = wait_for(&house, &format!("BLPOP {fed} 0"));
+    // The first is called to the one key, and takes from the other all the same.
+    let pushes = [format!("RPUSH {fed} v"), format!("RPUSH {taken} v")];
+    burst(&mut house.client(), &["MULTI", &pushes[0], &pushes[1], "EXEC"]);
+    assert_eq!(first.read(), pair(&taken, "v"));
+    assert_eq!(second.read(), pair(fed, "v"));
+}
+
+#[test]
 fn several_keys_fed_by_one_transaction_serve_their_waiters_after_it() {
     let house = House::start(&["--workers", "2"]);
     let mut first = wait_for(&house, "BLPOP a 0");
@@ -152,6 +227,19 @@ fn several_keys_fed_by_one_transaction_serve_their_waiters_after_it() {
     assert_eq!(first.read(), pair("a", "3"));
     assert_eq!(second.read(), pair("b", "2"));
     assert_eq!(pusher.run("LRANGE b 0 -1").items().len(), 1);
+}
+
+#[test]
+fn the_turn_of_who_goes_away_goes_to_the_next_who_waits() {
+    let house = House::start(&["--workers", "2"]);
+    let mut first = house.client();
+    let id = first.run("CLIENT ID").integer();
+    send_burst(&mut first, &["BLPOP k 0"]);
+    wait_until("it waits", || waiting(&house) == 1);
+    let mut second = wait_for(&house, "BLPOP k 0");
+    burst(&mut house.client(), &["MULTI", "RPUSH k v", &format!("CLIENT KILL ID {id}"), "EXEC"]);
+    assert_eq!(first.read(), Value::Closed);
+    assert_eq!(second.read(), pair("k", "v"));
 }
 
 #[test]
