@@ -19,10 +19,10 @@ pub use crate::encoding::stream::{Entry, Id};
 pub use trim::{Threshold, Trim, trim};
 
 use super::copy::copy_rows;
-use crate::encoding::Family;
 use crate::encoding::head::{Body, DataType, Spread};
 use crate::encoding::row::Place;
 use crate::encoding::stream::{Extra, entry_id, entry_row};
+use crate::encoding::{Damaged, Family};
 use crate::keyspace::{Direction, Key, NewHead, Outcome, RowValue, Stop, Txn};
 use groups::Referrers;
 use std::ops::ControlFlow;
@@ -63,7 +63,7 @@ pub struct Stream {
 pub fn load(txn: &mut Txn<'_>, key: &Key) -> Outcome<Option<Stream>> {
     let Some(stored) = txn.load_typed(key, DataType::Stream)? else { return Ok(None) };
     let Body::Spread(spread) = stored.body() else {
-        return Err(Stop::Unavailable("damaged row: a stream that is packed".to_owned()));
+        return Err(Damaged("packed stream").into());
     };
     let extra = Extra::decode(spread.extra)?;
     let expires_at_ms = stored.expires_at_ms();
@@ -208,8 +208,8 @@ impl Stream {
 
     /// XSETID: what is given replaces what the head says. The caller has checked it, and saves the head.
     ///
-    /// Ids that have been used can come again then, so an emptied stream begins anew: rows of its trimmed entries may still be found
-    /// under its place.
+    /// Ids that have been used can come again in an emptied stream, so that one begins anew: rows of its trimmed entries may still be
+    /// found under its place. While there are entries, what was trimmed is older than they are.
     pub fn set_ids(
         &mut self,
         txn: &mut Txn<'_>,
@@ -218,7 +218,7 @@ impl Stream {
         entries_added: Option<u64>,
         deleted_id_max: Option<Id>,
     ) -> Outcome {
-        if last_id < self.extra.last_id {
+        if self.len == 0 && last_id < self.extra.last_id {
             let rows = groups::row_count(txn, self)?;
             self.place = copy_rows(txn, key, DataType::Stream, &[Family::Group], self.place, rows)?;
             self.extra.first_id = Id::MIN;
