@@ -200,8 +200,9 @@ impl Group {
                 keyspace.figures().count_stalled_run();
                 Settled::Stalled
             }
-            Err(Stop::Unavailable(reason)) => Settled::Failed(reason),
-            Err(_) => Settled::Failed("the write was given up".to_owned()),
+            Err(stop) => {
+                Settled::Failed(stop.trouble().unwrap_or_else(|| "the write was given up".to_owned()))
+            }
         };
         let shown = std::mem::take(&mut self.shown);
         if let Some(monitors) = self.monitors.take()

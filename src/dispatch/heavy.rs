@@ -44,6 +44,7 @@ pub fn run(node: &Node, request: &Request<'_>, alone: bool, out: &mut Vec<u8>) -
         Err(End::Stop(Stop::Unavailable(reason))) => {
             Ok(refuse(request, out, start, unavailable_text(request, &reason)))
         }
+        Err(End::Stop(Stop::Damaged(damaged))) => Ok(refuse(request, out, start, format!("ERR {damaged}"))),
         Err(End::Stop(_) | End::Closed | End::Taken | End::Conflicts) => {
             Ok(refuse(request, out, start, b"ERR the command could not be run on the pool"))
         }

@@ -58,12 +58,12 @@ pub struct Node {
     pub port: AtomicU64,
     /// Worker threads.
     pub workers: usize,
+    /// How many of them serve connections at present.
+    pub workers_in_use: AtomicUsize,
     /// Checkpoints made.
     pub saves: Saves,
     /// Connections and bytes.
     pub traffic: Traffic,
-    /// How many of them serve connections at present.
-    pub workers_in_use: AtomicUsize,
     /// How late the workers' loops were.
     pub loop_lag: LoopLag,
     /// What is sampled ten times a second: rates, memory, processor time.
@@ -121,8 +121,6 @@ pub struct Traffic {
     pub output_limit_closed: AtomicU64,
     /// Connections closed because a request was over `client-query-buffer-limit`.
     pub query_limit_closed: AtomicU64,
-    /// Bytes in all query and output buffers.
-    pub buffer_bytes: AtomicUsize,
 }
 
 impl Traffic {

@@ -311,6 +311,7 @@ fn stopped(
         Stop::Alone => Err(Pause::Alone),
         Stop::Error(error) => Ok(refuse(request, out, start, error.to_bytes())),
         Stop::Unavailable(reason) => Ok(refuse(request, out, start, unavailable_text(request, &reason))),
+        Stop::Damaged(damaged) => Ok(refuse(request, out, start, format!("ERR {damaged}"))),
     }
 }
 
@@ -556,7 +557,7 @@ pub fn dry(node: &Node, request: &Request<'_>) {
         let txn = node.keyspace.begin(view, Mode::Dry, request.run, &mut scratch);
         call_handler(node, request, txn, &mut out).map(|_| ())
     });
-    if let Ok(Err(Stop::Unavailable(reason))) = ended {
+    if let Some(reason) = ended.ok().and_then(Result::err).and_then(Stop::trouble) {
         tracing::warn!(command = request.entry.name, reason, "a dry run failed");
     }
 }

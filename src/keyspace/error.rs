@@ -30,6 +30,8 @@ pub enum Stop {
     Alone,
     /// The database cannot be read or written; the text says why.
     Unavailable(String),
+    /// What has been read cannot be right.
+    Damaged(Damaged),
 }
 
 /// What a blocking command waits for.
@@ -127,6 +129,17 @@ impl Error {
     }
 }
 
+impl Stop {
+    /// Why what is stored cannot be read or written, if that is it.
+    pub fn trouble(self) -> Option<String> {
+        match self {
+            Stop::Unavailable(reason) => Some(reason),
+            Stop::Damaged(damaged) => Some(damaged.to_string()),
+            _ => None,
+        }
+    }
+}
+
 impl From<Error> for Stop {
     fn from(error: Error) -> Stop {
         Stop::Error(error)
@@ -144,7 +157,7 @@ impl From<ReadError> for Stop {
 
 impl From<Damaged> for Stop {
     fn from(damaged: Damaged) -> Stop {
-        Stop::Unavailable(damaged.to_string())
+        Stop::Damaged(damaged)
     }
 }
 

@@ -79,7 +79,8 @@ impl Keyspace {
         let mut scratch = Scratch::default();
         for (hint_ms, row) in hints {
             match self.expire_key(hint_ms, &row, now_ms, &mut scratch) {
-                Err(Stop::Unavailable(reason)) if self.store.failure().is_none() => {
+                Err(stop @ (Stop::Unavailable(_) | Stop::Damaged(_))) if self.store.failure().is_none() => {
+                    let reason = stop.trouble();
                     // Those behind it are not to wait for it. Its hint stays, for the next start; who reads it is told, too.
                     tracing::warn!(row = %row.escape_ascii(), reason, "a key could not be expired");
                 }
@@ -237,7 +238,7 @@ mod tests {
             has_saved = true;
             Ok(())
         });
-        assert!(matches!(ended, Err(Stop::Unavailable(_))) && !has_saved);
+        assert!(matches!(ended, Err(Stop::Damaged(_))) && !has_saved);
     }
 
     #[test]

@@ -12,9 +12,9 @@ use super::error::{Outcome, Stop};
 use super::ranks::name_of;
 use super::stretches::Stretch;
 use super::txn::{Mode, Txn};
-use crate::encoding::Family;
 use crate::encoding::head::DataType;
 use crate::encoding::row::{PLACE_LEN, Place};
+use crate::encoding::{Damaged, Family};
 use crate::hot::marks::{MarkIndex, Marks, Next};
 use crate::hot::ranks::Name;
 use crate::store::Direction;
@@ -101,9 +101,7 @@ impl<'k> Txn<'k> {
                 if steps > steps_max {
                     return Err(Stop::Heavy);
                 }
-                let position = position_of(row).ok_or_else(|| {
-                    Stop::Unavailable("damaged row: list row without a position".to_owned())
-                })?;
+                let position = position_of(row).ok_or(Damaged("list row without a position"))?;
                 if is_crowded {
                     rows.push((position, marks.mark(other)));
                 }

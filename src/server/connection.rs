@@ -24,6 +24,7 @@ use bytes::{Buf, BytesMut};
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -229,6 +230,8 @@ impl Connection {
             }
             self.posted = self.posted.or_else(|| self.shared.node.pubsub.overdue());
             if self.posted.is_some() {
+                // Nobody waits meanwhile for what its group holds.
+                self.settle();
                 self.wait_for_post().await;
                 self.look_at_clock();
             }
@@ -595,9 +598,8 @@ impl Connection {
         for effect in ran.effects {
             apply(self, effect);
         }
-        if std::mem::take(&mut self.has_left) {
-            self.collect_messages_before(start);
-        }
+        let left = std::mem::take(&mut self.has_left);
+        let start = if left { self.collect_messages_before(start) } else { start };
         let silent = self.session.reply_mode == ReplyMode::Off || (mode == ReplyMode::SkipNext && !is_on);
         if silent && !is_message {
             self.output.truncate(start);
@@ -622,8 +624,6 @@ impl Connection {
     /// Reads more; false when the client has gone or was told to.
     async fn read(&mut self) -> io::Result<bool> {
         let client = Arc::clone(&self.session.client);
-        let idle_seconds = self.shared.node.config.timeout_seconds();
-        let patience = if idle_seconds == 0 { Duration::MAX } else { Duration::from_secs(idle_seconds) };
         if self.claimed > 0 {
             self.shared.claims.claim(self.claimed).await;
             self.input.reserve(std::mem::take(&mut self.claimed));
@@ -633,14 +633,15 @@ impl Connection {
         }
         // Who listens is silent for good reason.
         let listens = client.kind() == ClientKind::PubSub || client.monitors.load(Ordering::Relaxed);
-        let patience = if listens { Duration::MAX } else { patience };
+        let shared = Rc::clone(&self.shared);
+        let timeout_seconds = || if listens { 0 } else { shared.node.config.timeout_seconds() };
         let has_waited = Cell::new(false);
         let read = tokio::select! {
             biased;
             read = self.read_some() => Some(read?),
             () = client.ended() => Some(0),
             () = filled(&client) => None,
-            () = pause_for(patience) => Some(0),
+            () = silence_of(timeout_seconds) => Some(0),
             () = note_wait(&has_waited) => None,
         };
         if has_waited.get() {
@@ -711,6 +712,20 @@ async fn note_wait(has_waited: &Cell<bool>) {
         Poll::Pending
     })
     .await
+}
+
+/// Lasts for so many seconds, or for ever if there are none; begins anew when woken to find another number.
+async fn silence_of(seconds: impl Fn() -> u64) {
+    let (mut lasts, mut timer) = (0, pin!(None));
+    poll_fn(|context| {
+        let seconds = seconds();
+        if seconds != lasts {
+            lasts = seconds;
+            timer.set((seconds != 0).then(|| tokio::time::sleep(Duration::from_secs(seconds))));
+        }
+        timer.as_mut().as_pin_mut().map_or(Poll::Pending, |timer| timer.poll(context))
+    })
+    .await;
 }
 
 /// Sleeps; for ever if so asked, without a timer.

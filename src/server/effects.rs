@@ -98,6 +98,10 @@ pub(super) fn apply(connection: &mut Connection, effect: Effect) {
             node.config.apply(&pairs);
             retune::retune(node);
             shared.claims.look();
+            if pairs.iter().any(|(name, _)| name == "timeout") {
+                // Who is silent is measured by it from now on.
+                node.clients.all().iter().for_each(|client| client.wake());
+            }
         }
         Effect::ResetStatistics => {
             node.stats.reset();

@@ -87,14 +87,16 @@ async fn rounds(
         match shared.pool.run(move || round(&on_pool)).await {
             Some(Ok(true)) => tokio::task::yield_now().await,
             Some(Ok(false)) | None => return,
-            Some(Err(Stop::Unavailable(reason))) if !shared.node.keyspace.store().is_failed() => {
-                if *told != reason {
+            Some(Err(stop)) => {
+                let reason = stop
+                    .trouble()
+                    .filter(|reason| !shared.node.keyspace.store().is_failed() && told != reason);
+                if let Some(reason) = reason {
                     tracing::warn!(what, reason, "a background round failed");
                     *told = reason;
                 }
                 return;
             }
-            Some(Err(_)) => return,
         }
     }
 }

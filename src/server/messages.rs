@@ -59,6 +59,10 @@ impl Connection {
     /// Messages to go behind the replies so far, as many as go at a time.
     pub(super) fn collect_messages(&mut self) {
         let Some(outbox) = self.waiting_outbox() else { return };
+        // Replies of a group that stalls are taken back, with what stands behind them.
+        if !self.settle() {
+            return;
+        }
         let end = self.output.len() + HELPING_BYTES;
         while self.output.len() < end
             && let Some(item) = outbox.take_if(|item| item.message.len() <= COPIED_BYTES_MAX)
@@ -67,14 +71,16 @@ impl Connection {
         }
     }
 
-    /// All messages there are, to go before the reply that begins at `start`.
-    pub(super) fn collect_messages_before(&mut self, start: usize) {
-        let Some(outbox) = self.waiting_outbox() else { return };
+    /// All messages there are, to go before the reply that begins at `start`. Gives where it begins then.
+    pub(super) fn collect_messages_before(&mut self, start: usize) -> usize {
+        let Some(outbox) = self.waiting_outbox() else { return start };
         let reply = self.output.split_off(start.min(self.output.len()));
         while let Some(item) = outbox.take_if(|_| true) {
             self.append(&item);
         }
+        let start = self.output.len();
         self.output.extend_from_slice(&reply);
+        start
     }
 
     /// Lets replies and messages go.

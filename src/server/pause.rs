@@ -120,7 +120,7 @@ impl Connection {
         let room = self.shared.node.config.query_buffer_bytes_max();
         let over = tokio::time::sleep(delay);
         tokio::pin!(over);
-        client.blocked.store(true, Ordering::Relaxed);
+        client.postponed.store(true, Ordering::Relaxed);
         let ended = loop {
             let may_read = self.input.len() < room;
             tokio::select! {
@@ -134,7 +134,7 @@ impl Connection {
                 },
             }
         };
-        client.blocked.store(false, Ordering::Relaxed);
+        client.postponed.store(false, Ordering::Relaxed);
         ended
     }
 

@@ -66,7 +66,7 @@ pub struct ClientInfo {
     pub commands: AtomicU64,
     /// It waits in a blocking command.
     pub blocked: AtomicBool,
-    /// CLIENT PAUSE holds its next command back.
+    /// CLIENT PAUSE holds its next command back, or WAIT its reply.
     pub postponed: AtomicBool,
     /// MONITOR.
     pub monitors: AtomicBool,
@@ -130,6 +130,11 @@ impl ClientInfo {
     /// Tells the connection to end.
     pub fn end(&self) {
         self.killed.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Has the connection look again at what it waits for.
+    pub fn wake(&self) {
         if let Some(waker) = self.waker.lock().take() {
             waker.wake();
         }

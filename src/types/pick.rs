@@ -10,10 +10,10 @@
 
 use super::positions::walk;
 use crate::base::random::Rng;
-use crate::encoding::Family;
 use crate::encoding::head::Spread;
 use crate::encoding::row::{POSITION_END, Place};
-use crate::keyspace::{Outcome, Stop, Txn};
+use crate::encoding::{Damaged, Family};
+use crate::keyspace::{Outcome, Txn};
 use ahash::AHashSet;
 use std::ops::{ControlFlow, Range};
 
@@ -169,7 +169,7 @@ impl Windows {
                 return Ok(picked);
             }
         }
-        Err(Stop::Unavailable("a collection has fewer elements than its head counts".to_owned()))
+        Err(Damaged("a collection with fewer elements than its head counts").into())
     }
 }
 
@@ -194,6 +194,7 @@ impl Sample {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keyspace::Stop;
     use crate::keyspace::testbed::Testbed;
     use crate::types::set;
     use std::collections::BTreeSet;
@@ -244,7 +245,7 @@ mod tests {
     #[test]
     fn a_pick_from_an_empty_collection_ends() {
         let picked = Windows::of(100).pick(&mut Rng::new(1), |_, _| Ok(None::<u8>));
-        assert!(matches!(picked, Err(Stop::Unavailable(_))));
+        assert!(matches!(picked, Err(Stop::Damaged(_))));
     }
 
     #[test]

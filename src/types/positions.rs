@@ -4,9 +4,9 @@
 //! A page is the rows from a cursor on, as many as asked for; the next cursor is the position of the first row left out. Rows of one
 //! position are never parted, so no element that stays is missed, whatever comes and goes meanwhile.
 
-use crate::encoding::Family;
 use crate::encoding::row::{POSITION_END, Place, Position, split_field_row};
-use crate::keyspace::{Direction, Outcome, Stop, Stretch, Txn};
+use crate::encoding::{Damaged, Family};
+use crate::keyspace::{Direction, Outcome, Stretch, Txn};
 use std::ops::{ControlFlow, Range};
 
 /// Visits the rows of a collection within a range of positions, in order: position, name, value. What is visited again and again is kept in
@@ -39,7 +39,7 @@ fn walk_rows(
     };
     let visit = |row: &[u8], value: &[u8]| {
         let Some((position, name)) = split_field_row(row) else {
-            return Err(Stop::Unavailable("damaged row: element without its position".to_owned()));
+            return Err(Damaged("element without its position").into());
         };
         Ok(visit(position, name, value))
     };

@@ -369,6 +369,19 @@ fn a_query_over_its_limit_closes_the_client() {
 }
 
 #[test]
+fn a_timeout_set_later_reaches_clients_that_are_silent_already() {
+    let server = Server::tuff(&[]);
+    let (mut silent, mut client) = (server.client(), server.client());
+    silent.run("PING");
+    client.ok("CONFIG SET timeout 1");
+    let mut is_closed = || {
+        std::thread::sleep(Duration::from_millis(10));
+        client.run("CLIENT LIST").text().lines().count() == 1
+    };
+    assert!((0..3000).any(|_| is_closed()), "it is still connected");
+}
+
+#[test]
 fn replies_over_their_limit_close_the_client() {
     let server = Server::tuff(&["--client-output-buffer-limit", "normal 1mb 0 0"]);
     let mut client = server.client();

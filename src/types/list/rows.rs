@@ -303,7 +303,7 @@ pub(super) fn position_in(element: &[u8]) -> Result<i64, Damaged> {
 
 /// The rows are not what the head says.
 pub(super) fn miscounted() -> Stop {
-    Stop::Unavailable("a list has fewer elements than its head counts".to_owned())
+    Stop::Damaged(Damaged("list with fewer elements than its head counts"))
 }
 
 #[cfg(test)]

@@ -9,9 +9,9 @@
 //!
 //! A few chunks are read one by one, which goes through the memory tier; many in one scan, which leaves the tier alone.
 
-use crate::encoding::Family;
 use crate::encoding::row::{PLACE_LEN, Place, RowKey};
-use crate::keyspace::{Direction, Key, Outcome, Stop, Txn};
+use crate::encoding::{Damaged, Family};
+use crate::keyspace::{Direction, Key, Outcome, Txn};
 use std::ops::{ControlFlow, Range};
 
 const CHUNK_BYTES: u64 = 16 << 10;
@@ -72,7 +72,7 @@ pub(super) fn read(
     txn.scan(Family::Chunk, &lower, &upper, Direction::Up, |row, chunk| {
         let found = row.get(PLACE_LEN..).and_then(|number| number.try_into().ok()).map(u32::from_be_bytes);
         let Some(found) = found else {
-            return Err(Stop::Unavailable("damaged row: chunk without its number".to_owned()));
+            return Err(Damaged("chunk without its number").into());
         };
         for (number, within) in pieces.by_ref() {
             if number == found {

@@ -7,12 +7,12 @@
 
 use super::rows::Rows;
 use super::{Pair, len, read_packed, score};
-use crate::encoding::Family;
 use crate::encoding::head::Body;
 use crate::encoding::row::{PLACE_LEN, RowKey};
 use crate::encoding::score::{
     SCORE_LEN, order_of, read_score_row, row_at_order, score_of, score_row, split_element,
 };
+use crate::encoding::{Damaged, Family};
 use crate::keyspace::{Direction, Outcome, Stop, Stored, Stretch, Txn};
 use std::ops::{ControlFlow, Range};
 
@@ -287,7 +287,7 @@ fn rank_span(txn: &mut Txn<'_>, rows: &Rows, range: Range<u64>, reversed: bool) 
 fn at_rank(txn: &mut Txn<'_>, rows: &Rows, rank: u64) -> Outcome<RowKey> {
     let (first, end) = rows.limits();
     let found = txn.row_at(Family::Score, rows.place, rows.count, (&first, &end), rank)?;
-    found.ok_or_else(|| Stop::Unavailable("a sorted set has fewer members than its head counts".to_owned()))
+    found.ok_or_else(|| Damaged("sorted set with fewer members than its head counts").into())
 }
 
 pub(super) fn row_behind(mut row: RowKey) -> RowKey {

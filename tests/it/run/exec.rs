@@ -200,6 +200,8 @@ fn an_exec_that_meets_a_damaged_row_ends_its_transaction() {
     let replies = burst(&mut client, &["MULTI", "SET other v", "GET k", "EXEC"]);
     assert!(matches!(replies[3], Value::Error(_)), "{replies:?}");
     assert_eq!(client.run("GET other"), Value::NullBulk, "it is answered, and nothing was written");
+    let Value::Error(text) = client.run("APPEND k v") else { panic!("what is damaged is written over") };
+    assert!(text.starts_with(b"ERR damaged row: "), "{}", text.escape_ascii());
 }
 
 #[test]

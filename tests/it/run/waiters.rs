@@ -344,6 +344,17 @@ fn client_unblock_ends_a_wait_and_takes_nothing() {
 }
 
 #[test]
+fn client_unblock_says_that_it_does_not_reach_who_waits_for_replicas() {
+    let house = House::start(&["--workers", "2"]);
+    let (mut client, mut other) = (house.client(), house.client());
+    let id = client.run("CLIENT ID").integer();
+    send_burst(&mut client, &["WAIT 1 300"]);
+    wait_until("it waits", || other.run("INFO clients").text().contains("blocked_clients:1"));
+    assert_eq!(other.run(&format!("CLIENT UNBLOCK {id}")), Value::Integer(0));
+    assert_eq!(client.read(), Value::Integer(0));
+}
+
+#[test]
 fn a_chain_of_moves_takes_an_element_from_its_one_end_to_the_other() {
     const LINKS: usize = 12;
     let house = House::start(&["--workers", "2"]);
